@@ -1,0 +1,89 @@
+"""Where commands print: results to standard output, progress and notes to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+STAGES = {
+    "chunks": "reading chunks",
+    "statistics": "statistics",
+    "precision": "searching the precision",
+    "alphabet": "choosing the alphabet",
+    "streams": "quantising",
+    "merges": "training merges",
+    "measure": "measuring",
+    "round trip": "encoding and decoding",
+    "passing bins": "searching bins that pass",
+}
+
+
+class Terminal:
+    """Output of one command: either people's (tables, hints) or one JSON object, never both on stdout."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        from rich.console import Console
+
+        self.as_json = as_json
+        self.quiet = quiet
+        self.console = Console(highlight=False)
+        self.errors = Console(stderr=True, highlight=False)
+
+    def show(self, *renderables: RenderableType) -> None:
+        """Something for people to read on standard output."""
+        if not (self.as_json or self.quiet):
+            for renderable in renderables:
+                self.console.print(renderable)
+
+    def note(self, text: str) -> None:
+        """A remark that a user should not miss, on standard error."""
+        if not self.quiet:
+            self.errors.print(text, style="yellow", markup=False)
+
+    def files(self, paths: list[Path]) -> None:
+        """Where results were written."""
+        self.show("", *(f"[dim]wrote[/dim] {path}" for path in paths))
+
+    def next_command(self, *words: str) -> None:
+        """The one command that a user would want next."""
+        self.show(f"[dim]next:[/dim] [bold]{shlex.join(words)}[/bold]")
+
+    def payload(self, payload: dict[str, Any]) -> None:
+        """The machine-readable result, where it was asked for."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(payload, ensure_ascii=False, allow_nan=False) + "\n")
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A bar a stage on standard error, gone when done; nothing where no terminal looks."""
+        if self.quiet or not self.errors.is_terminal:
+            yield lambda *_: None
+            return
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+        tasks: dict[str, TaskID] = {}
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.errors, transient=True) as bars:
+
+            def report(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
+                bars.update(tasks[stage], completed=done, total=total)
+
+            yield report
+
+
+def announce_compilation(terminal: Terminal) -> None:
+    """Say why the first run on a machine takes longer."""
+    from fastki.tokenizer.bpe import kernels_are_compiled
+
+    if not kernels_are_compiled():
+        terminal.note("compiling the codec for this machine: once, about half a minute …")

@@ -1,0 +1,188 @@
+"""NumPy files: ``.npy`` ``[T, A]`` or ``[N, H, A]``, and ``.npz`` with ``actions`` and ``episode_ends``.
+
+Axes: T frames (of all episodes, one after the other), A action dims, S state dims, N chunks, H horizon.
+"""
+
+from __future__ import annotations
+
+import math
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastki.data.checks import as_floats
+from fastki.data.episode import Dataset, DatasetInfo, Episode
+from fastki.data.files import fingerprint
+from fastki.data.keys import choose_action_keys, choose_state_keys, name_dimensions
+from fastki.errors import DataError
+
+# What NumPy and the zip archive raise on damaged files, of which headers are Python literals.
+_DAMAGE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_EXTRAS = frozenset({"episode_ends", "fps", "names", "state_names"})
+
+
+def claims(path: Path) -> bool:
+    """Whether ``path`` is named as a NumPy file."""
+    return path.suffix in (".npy", ".npz") and path.is_file()
+
+
+def open_path(path: Path, *, uri: str, action_key: str | None, state_key: str | None) -> Dataset:
+    """The dataset in file ``path``; the keys choose among an ``.npz`` file's arrays."""
+    if path.suffix == ".npy":
+        arrays: Mapping[str, NDArray[Any]] = {"action": _load(path)}
+    else:
+        arrays = _load(path)
+    return NumpyDataset(arrays, path, uri=uri, action_key=action_key, state_key=state_key)
+
+
+class NumpyDataset(Dataset):
+    """Episodes out of arrays that hold all frames."""
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        path: Path,
+        *,
+        uri: str,
+        action_key: str | None,
+        state_key: str | None,
+    ) -> None:
+        notes: list[str] = []
+        candidates = [key for key, array in arrays.items() if key not in _EXTRAS and _is_numeric(array)]
+        action_keys = choose_action_keys(candidates, action_key, where=uri)
+        rest = [key for key in candidates if key not in action_keys]
+        state_keys = choose_state_keys(candidates if state_key else rest, state_key, where=uri, notes=notes)
+        self._actions = [_frames(arrays[key], f"{path}, {key}") for key in action_keys]
+        self._states = [_frames(arrays[key], f"{path}, {key}") for key in state_keys]
+        total = len(self._actions[0])
+        for key, array in zip(action_keys + state_keys, self._actions + self._states, strict=True):
+            if len(array) != total:
+                raise DataError(f"{path}: {key} has {len(array)} frames, but {action_keys[0]} has {total}")
+        shape = arrays[action_keys[0]].shape
+        self._ends = _episode_ends(arrays.get("episode_ends"), shape, path)
+        self.info = DatasetInfo(
+            uri=uri,
+            format="NumPy " + path.suffix,
+            fps=_fps(arrays.get("fps"), path),
+            action_key=",".join(action_keys),
+            state_key=",".join(state_keys) or None,
+            action_names=_names(action_keys, self._actions, arrays.get("names"), "action", notes),
+            state_names=_names(state_keys, self._states, arrays.get("state_names"), "state", notes),
+            lengths=np.diff(self._ends, prepend=0),
+            chunked_horizon=shape[1] if len(shape) == 3 else None,
+            notes=tuple(notes),
+            fingerprint=fingerprint(("NumPy", action_keys, state_keys), path, [""]),
+        )
+
+    def _read(self, index: int, *, state: bool) -> Episode:
+        rows = slice(int(self._ends[index - 1]) if index else 0, int(self._ends[index]))
+        return Episode(
+            index=index,
+            actions=np.concatenate([_floats(array[rows]) for array in self._actions], axis=1),
+            state=np.concatenate([_floats(array[rows]) for array in self._states], axis=1)
+            if state and self._states
+            else None,
+            fps=self.info.fps,
+        )
+
+
+def _load(path: Path) -> Any:
+    """The array (``.npy``, left on disk) or the arrays by name (``.npz``) in ``path``; never pickled ones."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if path.suffix == ".npz":
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                    return {key: archive[key] for key in archive.files}
+            if path.stat().st_size == 0:
+                raise EOFError("the file is empty")
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except _DAMAGE as error:
+        raise DataError(f"{path} cannot be read ({_reason(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "Object arrays" in text:
+        return "it holds Python objects, which are never loaded: save it as an array of numbers"
+    if "pickle" in text:
+        return "it is no NumPy file: damaged or incomplete"
+    return f"{text}: damaged or incomplete"
+
+
+def _is_numeric(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "fiub" and 1 <= array.ndim <= 3
+
+
+def _frames(array: NDArray[Any], where: str) -> NDArray[Any]:
+    """``[T, D]`` from ``[T]``, ``[T, D]`` or ``[N, H, D]``."""
+    as_floats(array[:0], where=where)
+    if not 1 <= array.ndim <= 3 or 0 in array.shape[1:]:
+        raise DataError(f"{where} has shape {array.shape}: [T, A] or [N, H, A] is needed")
+    return array[:, None] if array.ndim == 1 else array.reshape(-1, array.shape[-1])
+
+
+def _floats(array: NDArray[Any]) -> NDArray[Any]:
+    return as_floats(np.asarray(array), where="actions")
+
+
+def _episode_ends(ends: NDArray[Any] | None, shape: tuple[int, ...], path: Path) -> NDArray[np.int64]:
+    """``[E]``, the frame after each episode's last; the last is the number of all frames."""
+    total = math.prod(shape[:2]) if len(shape) == 3 else shape[0]
+    if total == 0:
+        raise DataError(f"{path}: the dataset holds no frames, so no episodes")
+    if len(shape) == 3:
+        if ends is not None:
+            raise DataError(f"{path}: episode_ends needs actions [T, A], but they are {shape}")
+        return np.arange(1, shape[0] + 1, dtype=np.int64) * shape[1]
+    if ends is None:
+        return np.array([total], dtype=np.int64)
+    if ends.ndim != 1 or ends.dtype.kind not in "iu" or not len(ends):
+        raise DataError(f"{path}: episode_ends must be whole numbers [E], not {ends.dtype} {ends.shape}")
+    result = ends.astype(np.int64)
+    if (np.diff(result, prepend=0) <= 0).any() or result[-1] != total:
+        raise DataError(f"{path}: episode_ends must rise from above 0 to the number of frames, {total}")
+    return result
+
+
+def _names(
+    keys: Sequence[str],
+    arrays: Sequence[NDArray[Any]],
+    given: NDArray[Any] | None,
+    what: str,
+    notes: list[str],
+) -> tuple[str, ...]:
+    """Names of the dimensions of ``arrays``, by the text array ``given`` if there is one for one key."""
+    names = given.ravel().tolist() if given is not None and given.dtype.kind == "U" else None
+    by_key = {key: names for key in keys if len(keys) == 1}
+    return name_dimensions(keys, [array.shape[1] for array in arrays], by_key, what=what, notes=notes)
+
+
+def _fps(array: NDArray[Any] | None, path: Path) -> float | None:
+    if array is None:
+        return None
+    if array.size != 1 or array.dtype.kind not in "fiu" or not 0 < float(array.item()) < math.inf:
+        raise DataError(f"{path}: fps must be one number above 0")
+    return float(array.item())

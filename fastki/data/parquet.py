@@ -1,0 +1,139 @@
+"""Columns of parquet files as NumPy arrays. Axes: F rows of the file, D values in each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastki.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+def numeric_columns(path: Path) -> dict[str, int]:
+    """The columns that hold a number or a flat list of numbers in each row, with the list's length.
+
+    A number counts 1; a list of no fixed length counts as in the first row, 0 in an empty file.
+    """
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        widths = {field.name: _fixed_width(field.type) for field in schema}
+        flexible = [name for name, width in widths.items() if width == 0]
+        if flexible:
+            batch = next(file.iter_batches(batch_size=1, columns=flexible), None)
+            for name in flexible:
+                value = batch.column(name)[0].as_py() if batch is not None and len(batch) else None
+                widths[name] = len(value or ())
+    return {name: width for name, width in widths.items() if width is not None}
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The columns ``names`` of a file: numbers as ``[F]``, lists of numbers as ``[F, D]``.
+
+    Raises:
+        DataError: an unreadable file, an absent column, one that is no numbers, rows of unequal length, or
+            empty rows.
+    """
+    with _opened(path) as file:
+        table = _select(file, path, names)
+        return {name: _to_numpy(table.column(name), f"{path}, column {name}") for name in names}
+
+
+def read_values(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """The columns ``names``, and those of ``optional`` that are there, as lists of Python values.
+
+    Raises:
+        DataError: an unreadable file, or an absent column.
+    """
+    with _opened(path) as file:
+        values: dict[str, list[Any]] = _select(file, path, names, optional).to_pydict()
+        return values
+
+
+def _select(file: pq.ParquetFile, path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
+    present = file.schema_arrow.names
+    absent = [name for name in names if name not in present]
+    if absent:
+        raise DataError(f"{path} has no column {absent[0]!r}; it has {', '.join(present) or 'none'}")
+    wanted = [*names, *(name for name in optional if name in present)]
+    return file.read(columns=wanted, use_threads=False).select(wanted)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: the dataset is incomplete; fetch it again") from None
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} is damaged or no parquet file ({reason}): fetch it again") from error
+
+
+def _fixed_width(kind: pa.DataType) -> int | None:
+    """1 for a number, D for a list of D numbers, 0 for a list of any length, None for anything else."""
+    import pyarrow.types as types
+
+    def is_number(kind: pa.DataType) -> bool:
+        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+    if is_number(kind):
+        return 1
+    if types.is_fixed_size_list(kind) and is_number(kind.value_type):
+        return int(kind.list_size)
+    if (types.is_list(kind) or types.is_large_list(kind)) and is_number(kind.value_type):
+        return 0
+    return None
+
+
+def _to_numpy(column: pa.ChunkedArray, where: str) -> NDArray[Any]:
+    width = _fixed_width(column.type)
+    if width is None:
+        raise DataError(f"{where} holds {column.type}, not numbers: choose others by --action-key KEY")
+    if column.null_count:
+        raise DataError(f"{where}: {column.null_count} of {len(column)} rows are empty: repair the recording")
+    parts = [_chunk_to_numpy(chunk, width, where) for chunk in column.chunks]
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise DataError(f"{where}: its rows have unequal lengths")
+    return np.concatenate(parts) if len(parts) != 1 else parts[0]
+
+
+def _chunk_to_numpy(chunk: pa.Array, width: int, where: str) -> NDArray[Any]:
+    import pyarrow.types as types
+
+    if not types.is_nested(chunk.type):
+        return _numbers(chunk)
+    if width == 0 and len(chunk):
+        counts = np.diff(_numbers(chunk.offsets))
+        if (counts != counts[0]).any():
+            row = int(np.flatnonzero(counts != counts[0])[0])
+            raise DataError(
+                f"{where}: its rows have unequal lengths ({counts[0]} values, {counts[row]} in row {row})"
+            )
+        width = int(counts[0])
+    return _numbers(chunk.flatten()).reshape(len(chunk), width)
+
+
+def _numbers(array: pa.Array) -> NDArray[Any]:
+    """``[F]``, NaN where a value is absent, else without a copy (``to_numpy`` would import pandas)."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    if array.null_count:
+        array = array.cast(pa.float64()).fill_null(float("nan"))
+    if types.is_boolean(array.type):
+        array = array.cast(pa.uint8())
+    if not len(array):
+        return np.empty(0, dtype=np.float32)
+    return np.from_dlpack(array)

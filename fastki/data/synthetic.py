@@ -1,0 +1,110 @@
+"""``synthetic:droid``: a seeded dataset in DROID's shape, made as it is read.
+
+An arm with 7 joints and a gripper, at 15 Hz, does what the prompt says with objects whose places only the
+images show. The same seed gives the same actions to the bit; episode i is the same however many there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import parse_qsl
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastki.data.episode import Dataset, DatasetInfo, Episode
+from fastki.data.keys import choose_action_keys, choose_state_keys
+from fastki.data.synthetic_control import FPS, Rollout, place_of, simulate
+from fastki.data.synthetic_render import exterior_camera, render, wrist_camera
+from fastki.data.synthetic_scene import OBJECT_RADIUS, Scene, draw_length, draw_scene, stream
+from fastki.errors import DataError
+
+SCHEME = "synthetic:"
+CAMERAS = ("exterior_image_1_left", "wrist_image_left")
+_VERSION = 1
+_PARAMETERS = {"episodes": (1, 10**6), "seed": (0, 2**32 - 1), "size": (16, 1024)}
+
+
+def open_uri(uri: str, *, action_key: str | None, state_key: str | None) -> Dataset:
+    """The dataset of a ``synthetic:`` name with ``?episodes=20&seed=3&size=96``, each optional.
+
+    Raises:
+        DataError: another name, or a parameter that is unknown or out of range.
+    """
+    name, _, query = uri.removeprefix(SCHEME).partition("?")
+    if name != "droid":
+        raise DataError(f"{uri}: there is no built-in dataset {name!r}: did you mean synthetic:droid?")
+    given = {}
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        low, high = _PARAMETERS.get(key, (1, 0))
+        if low > high:
+            raise DataError(f"{uri}: unknown parameter {key!r}: use {', '.join(_PARAMETERS)}")
+        if not (text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high):
+            raise DataError(f"{uri}: {key}={text} must be a whole number from {low} to {high}")
+        given[key] = int(text)
+    choose_action_keys(["action"], action_key, where=uri)
+    choose_state_keys(["observation.state"], state_key, where=uri, notes=[])
+    return SyntheticDroid(
+        episodes=given.get("episodes", 64), seed=given.get("seed", 0), size=given.get("size", 96), uri=uri
+    )
+
+
+class SyntheticDroid(Dataset):
+    """Scripted pick-and-place; images are ``[size, size, 3]``."""
+
+    def __init__(
+        self, *, episodes: int = 64, seed: int = 0, size: int = 96, uri: str = "synthetic:droid"
+    ) -> None:
+        self.seed, self.size = seed, size
+        joints = tuple(f"joint_{i}" for i in range(1, 8))
+        identity = f"synthetic:droid version={_VERSION} episodes={episodes} seed={seed} size={size}"
+        self.info = DatasetInfo(
+            uri=uri,
+            format="synthetic",
+            robot="synthetic 7-joint arm",
+            fps=FPS,
+            action_key="action",
+            state_key="observation.state",
+            action_names=(*(f"{name} velocity" for name in joints), "gripper position"),
+            state_names=(*(f"{name} position" for name in joints), "gripper position"),
+            action_units=(*("rad/s" for _ in joints), "fraction"),
+            cameras=CAMERAS,
+            lengths=np.array([draw_length(seed, i) for i in range(episodes)], dtype=np.int64),
+            fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        )
+
+    def _read(self, index: int, *, state: bool) -> Episode:
+        scene = draw_scene(self.seed, index)
+        rollout = simulate(scene, stream(self.seed, index, "noise"))
+        return Episode(
+            index=index,
+            actions=rollout.actions,
+            state=rollout.state if state else None,
+            fps=FPS,
+            prompt=scene.prompt,
+            images={name: RenderedFrames(scene, rollout, name, self.size) for name in CAMERAS},
+        )
+
+
+class RenderedFrames:
+    """One camera's frames of one episode, drawn when they are asked for."""
+
+    def __init__(self, scene: Scene, rollout: Rollout, camera: str, size: int) -> None:
+        self._scene, self._rollout, self._camera, self._size = scene, rollout, camera, size
+
+    def __len__(self) -> int:
+        """T."""
+        return len(self._rollout.state)
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        """Frame ``frame`` as RGB uint8 ``[size, size, 3]``; negative counts from the end."""
+        if not -len(self) <= frame < len(self):
+            raise IndexError(f"frame {frame} of {len(self)}")
+        frame %= len(self)
+        scene, state = self._scene, self._rollout.state[frame].astype(np.float64)
+        items = [(item, np.array([item.x, item.y, 0.004])) for item in scene.targets]
+        items += [(item, np.array([item.x, item.y, OBJECT_RADIUS])) for item in scene.objects]
+        moved = len(scene.targets) + scene.task.object
+        items[moved] = (items[moved][0], place_of(scene, self._rollout, frame))
+        camera = wrist_camera(state[:7]) if self._camera == CAMERAS[1] else exterior_camera()
+        return render(camera, items, state, size=self._size)

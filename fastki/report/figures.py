@@ -1,0 +1,200 @@
+"""Figures of tokenizers: each function takes results and returns a Matplotlib figure; :func:`save` writes it.
+
+No pyplot: figures are objects, nothing is global, and no display is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastki.data.summary import DatasetSummary
+from fastki.files import atomic_path
+from fastki.tokenizer import RoundTrip
+from fastki.tokenizer.roundtrip import Example
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, ACCENT, WARN = "#22313f", "#d35400", "#b03a2e"
+MAX_PANELS = 8
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG or SVG, by the path's suffix; whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, bbox_inches="tight")
+    return path
+
+
+def reconstruction(result: RoundTrip, *, fps: float | None = None) -> Figure:
+    """The worst and a median chunk, decoded over original, for the dimensions that lose most in the worst one."""
+    from matplotlib.figure import Figure
+
+    names = [dim.name for dim in result.per_dim]
+    units = [dim.unit for dim in result.per_dim]
+    shown = _worst_dimensions(result)
+    figure = Figure(figsize=(10, 1.0 + 1.35 * len(shown)))
+    axes = figure.subplots(len(shown), 2, squeeze=False, sharex=True)
+    for column, (title, example) in enumerate((("worst", result.worst), ("median", result.median))):
+        axes[0][column].set_title(
+            f"{title} chunk: episode {example.episode}, frame {example.start}\n"
+            f"{example.tokens} tokens, max error {example.max_abs_error:.4g} (normalised)",
+            fontsize=10,
+        )
+        for row, dim in enumerate(shown):
+            _draw_dimension(axes[row][column], example, dim, fps)
+            if column == 0:
+                label = names[dim] + (f"\n[{units[dim]}]" if units[dim] else "")
+                axes[row][column].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        axes[-1][column].set_xlabel("time in the chunk [s]" if fps else "step in the chunk")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", ncols=1, frameon=False, fontsize=9)
+    figure.align_ylabels()
+    figure.tight_layout()
+    return figure
+
+
+def error_histogram(result: RoundTrip) -> Figure:
+    """How many values have which error, with the quantiles, and the bound where there is one."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.6))
+    axes = figure.subplots()
+    counts, edges = _coarser(result.error_histogram, result.error_edges, 64)
+    axes.stairs(counts / counts.sum() * 100, edges, fill=True, color=INK, alpha=0.85)
+    marks = [("p99", result.p99_abs_error, INK, "--"), ("max", result.max_abs_error, INK, "-")]
+    if result.atol is not None:
+        marks.append((f"atol {result.atol:g}", result.atol, ACCENT, "-"))
+    for label, value, colour, style in marks:
+        if value > 0:
+            axes.axvline(value, color=colour, linestyle=style, linewidth=1.5, label=f"{label}: {value:.4g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("absolute error of a value, normalised units")
+    axes.set_ylabel("share of values [%]")
+    axes.set_title(f"Round-trip error of {result.chunks:,} chunks", fontsize=11)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    _plain(axes)
+    figure.tight_layout()
+    return figure
+
+
+def energy(result: RoundTrip) -> Figure:
+    """Root mean square DCT coefficient by frequency and dimension, normalised units, on a logarithmic colour scale."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    power = np.sqrt(np.maximum(result.energy, 1e-12))
+    horizon, dims = power.shape
+    figure = Figure(figsize=(min(14, 3 + 0.18 * horizon), min(9, 1.6 + 0.28 * dims)))
+    axes = figure.subplots()
+    low = max(power.min(), power.max() * 1e-4)
+    image = axes.imshow(power.T, aspect="auto", cmap="viridis", norm=LogNorm(low, max(power.max(), low * 10)))
+    axes.set_xlabel("frequency index of the DCT (0 = the chunk's mean)")
+    axes.set_yticks(range(dims), [dim.name for dim in result.per_dim], fontsize=8)
+    axes.set_title("Where the energy of a chunk lies", fontsize=11)
+    figure.colorbar(image, ax=axes, label="RMS coefficient")
+    figure.tight_layout()
+    return figure
+
+
+def token_lengths(result: RoundTrip) -> Figure:
+    """How many chunks take how many tokens."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2))
+    axes = figure.subplots()
+    low, high = int(result.token_counts.min()), result.tokens_max
+    width = max(1, math.ceil((high - low + 1) / 60))
+    edges = np.arange(low, high + width + 1, width) - 0.5
+    axes.hist(result.token_counts, bins=edges.tolist(), color=INK)
+    axes.axvline(
+        result.tokens_mean, color=ACCENT, linewidth=1.5, label=f"mean {result.tokens_mean:.1f}"
+    )
+    axes.axvline(
+        result.tokens_p99, color=ACCENT, linestyle="--", linewidth=1.5, label=f"p99 {result.tokens_p99:.0f}"
+    )
+    axes.set_xlabel("tokens a chunk")
+    axes.set_ylabel("chunks")
+    axes.set_title(f"{result.chunks:,} chunks, {result.compression:.1f}× fewer tokens than values", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    _plain(axes)
+    figure.tight_layout()
+    return figure
+
+
+def dataset_overview(summary: DatasetSummary) -> Figure:
+    """The actions of the first episode by dimension, and how long the episodes are."""
+    from matplotlib.figure import Figure
+
+    info = summary.info
+    dims = range(info.action_dim)
+    columns = 2 if info.action_dim > 4 else 1
+    rows = math.ceil(info.action_dim / columns)
+    figure = Figure(figsize=(11, 1.8 + 0.85 * rows))
+    grid = figure.add_gridspec(rows + 2, columns, height_ratios=[*([1] * rows), 0.35, 1.6])
+    time = np.arange(len(summary.example)) / (info.fps or 1)
+    for dim in dims:
+        axes = figure.add_subplot(grid[dim % rows, dim // rows])
+        axes.plot(time, summary.example[:, dim], color=INK, linewidth=1)
+        axes.axhspan(summary.actions.q01[dim], summary.actions.q99[dim], color=ACCENT, alpha=0.12, linewidth=0)
+        unit = f" [{info.action_units[dim]}]" if info.action_units[dim] else ""
+        axes.set_ylabel(info.action_names[dim] + unit, rotation=0, ha="right", va="center", fontsize=7)
+        axes.tick_params(labelsize=6, labelbottom=dim % rows == rows - 1 or dim == info.action_dim - 1)
+        _plain(axes)
+    axes = figure.add_subplot(grid[rows + 1, :])
+    axes.hist(info.lengths / (info.fps or 1), bins=min(40, max(5, len(info.lengths))), color=INK)
+    axes.set_xlabel("episode length [s]" if info.fps else "episode length [frames]")
+    axes.set_ylabel("episodes", fontsize=8)
+    _plain(axes)
+    figure.suptitle(
+        f"{info.uri}: actions of episode 0 over {'seconds' if info.fps else 'frames'} (band: q01 to q99 of all)",
+        fontsize=10,
+    )
+    figure.tight_layout()
+    return figure
+
+
+def _worst_dimensions(result: RoundTrip) -> list[int]:
+    error = np.abs(result.worst.decoded - result.worst.original).max(axis=0)
+    scale = [
+        dim.max_abs_error_native / dim.max_abs_error if dim.max_abs_error else 1.0 for dim in result.per_dim
+    ]
+    order = np.argsort(-error / np.asarray(scale), kind="stable")[:MAX_PANELS]
+    return sorted(int(dim) for dim in order)
+
+
+def _draw_dimension(axes: Axes, example: Example, dim: int, fps: float | None) -> None:
+    time = np.arange(len(example.original)) / (fps or 1)
+    axes.plot(time, example.original[:, dim], color=INK, linewidth=2.2, alpha=0.45, label="original")
+    axes.plot(time, example.decoded[:, dim], color=ACCENT, linewidth=1.1, linestyle="--", label="decoded")
+    axes.tick_params(labelsize=7)
+    # A dimension at rest would otherwise be drawn as its rounding noise, blown up to the whole panel.
+    low, high = axes.get_ylim()
+    middle, least = (low + high) / 2, 1e-3 * max(1.0, abs(low), abs(high))
+    if high - low < least:
+        axes.set_ylim(middle - least / 2, middle + least / 2)
+    _plain(axes)
+
+
+def _coarser(
+    counts: np.ndarray[tuple[int], np.dtype[np.int64]], edges: np.ndarray[tuple[int], np.dtype[np.float64]], factor: int
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Neighbouring bins put together, cut to those in use."""
+    merged = counts.reshape(-1, factor).sum(axis=1)
+    used = np.flatnonzero(merged)
+    first, last = int(used[0]), int(used[-1])
+    # Exact values sit in the lowest bin; drawing down to 1e-12 for them would squeeze everything else.
+    if first == 0 and len(used) > 1 and edges[used[1] * factor] > 1e-9:
+        merged = merged.copy()
+        merged[used[1] - 1] += merged[0]
+        first = int(used[1]) - 1
+    return merged[first : last + 1], edges[first * factor : (last + 1) * factor + 1 : factor]
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

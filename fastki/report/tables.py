@@ -1,0 +1,191 @@
+"""Tables of tokenizers and datasets for a terminal: results in, Rich renderables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from fastki.data.summary import STILL, DatasetSummary
+from fastki.tokenizer import ActionTokenizer, FastTokenizer, RoundTrip
+from fastki.tokenizer.anatomy import TokenEntry
+from fastki.tokenizer.roundtrip import ATOL_SLACK
+
+MAX_DIM_ROWS = 40
+
+
+def key_values(pairs: Sequence[tuple[str, str]]) -> Table:
+    """Two columns without a frame: what, and its value."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in pairs:
+        table.add_row(key, value)
+    return table
+
+
+def comparison(columns: Sequence[tuple[str, RoundTrip]]) -> Table:
+    """Round trips side by side, the held-out one first."""
+    table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("")
+    for title, _ in columns:
+        table.add_column(title, justify="right")
+    rows: list[tuple[str, Any]] = [
+        ("episodes", lambda r: f"{r.episodes:,}"),
+        ("chunks", lambda r: f"{r.chunks:,}"),
+        ("tokens a chunk, mean", lambda r: f"{r.tokens_mean:.2f}"),
+        ("tokens a chunk, p99", lambda r: f"{r.tokens_p99:.0f}"),
+        ("compression (values / tokens)", lambda r: f"{r.compression:.2f}×"),
+        ("RMSE, normalised", lambda r: number(r.rmse)),
+        ("p99 error, normalised", lambda r: number(r.p99_abs_error)),
+        ("max error, normalised", lambda r: number(r.max_abs_error)),
+        ("vocabulary in use", lambda r: f"{r.vocab_used:,} of {len(r.token_use):,}"),
+    ]
+    for name, show in rows:
+        table.add_row(name, *(show(result) for _, result in columns))
+    return table
+
+
+def per_dimension(result: RoundTrip) -> Table:
+    """One row a dimension: errors in normalised and native units; a miss of ``atol`` stands out."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("dimension")
+    for header in ("max", "p99", "RMS", "max, native", "RMS, native"):
+        table.add_column(header, justify="right")
+    table.add_column("unit")
+    table.add_column("outside [-1, 1]", justify="right")
+    shown = sorted(result.per_dim, key=lambda dim: -dim.max_abs_error)[:MAX_DIM_ROWS]
+    for dim in (dim for dim in result.per_dim if dim in shown):
+        missed = result.atol is not None and dim.max_abs_error > result.atol * ATOL_SLACK
+        table.add_row(
+            dim.name,
+            number(dim.max_abs_error),
+            number(dim.p99_abs_error),
+            number(dim.rmse),
+            number(dim.max_abs_error_native),
+            number(dim.rmse_native),
+            dim.unit or "?",
+            f"{dim.outside:.2%}" if dim.outside else "0",
+            style="bold red" if missed else None,
+        )
+    if len(result.per_dim) > len(shown):
+        table.add_row(f"… and {len(result.per_dim) - len(shown)} with smaller errors")
+    return table
+
+
+def dataset_facts(summary: DatasetSummary) -> Table:
+    """What the metadata of a dataset say, and how long its episodes are."""
+    info = summary.info
+    low, middle, high = np.percentile(info.lengths, [0, 50, 100])
+    rate = f"{info.fps:g} Hz" if info.fps else "unknown"
+    seconds = f" ({low / info.fps:.1f} – {middle / info.fps:.1f} – {high / info.fps:.1f} s)" if info.fps else ""
+    prompts = [f"{len(summary.prompts)}: {summary.prompts[0]!r}" + (", …" if len(summary.prompts) > 1 else "")]
+    absent = f" ({', '.join(info.missing_cameras)} absent)" if info.missing_cameras else ""
+    return key_values(
+        [
+            ("data", f"{info.uri} ({info.format})"),
+            ("robot", info.robot or "unknown"),
+            ("rate", rate),
+            ("episodes", f"{info.num_episodes:,}, {info.num_frames:,} frames"),
+            ("lengths", f"{low:.0f} – {middle:.0f} – {high:.0f} frames{seconds} (shortest – median – longest)"),
+            ("", sparkline(info.lengths)),
+            ("actions", f"{info.action_key} [{info.action_dim}], {int(summary.still.sum())} never move"),
+            ("state", f"{info.state_key} [{info.state_dim}]" if info.state_key else "none"),
+            ("cameras", (", ".join(info.cameras) or "none") + absent),
+            ("prompts", prompts[0] if summary.prompts else "none"),
+        ]
+    )
+
+
+def dataset_dimensions(summary: DatasetSummary) -> Table:
+    """One row an action dimension: its range and quantiles in native units."""
+    info, actions = summary.info, summary.actions
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in ("#", "dimension", "unit"):
+        table.add_column(header)
+    for header in ("min", "q01", "mean", "q99", "max", "std"):
+        table.add_column(header, justify="right")
+    table.add_column("")
+    for dim in range(info.action_dim):
+        columns = (actions.min, actions.q01, actions.mean, actions.q99, actions.max, actions.std)
+        still, flat = summary.still[dim], actions.q99[dim] - actions.q01[dim] <= STILL
+        table.add_row(
+            str(dim),
+            info.action_names[dim],
+            info.action_units[dim] or "?",
+            *(number(values[dim]) for values in columns),
+            "never moves" if still else "q01 = q99" if flat else "",
+            style="dim" if still else None,
+        )
+    return table
+
+
+def tokenizer_facts(tokenizer: ActionTokenizer, folder: str, measured: RoundTrip | None) -> Table:
+    """The parameters of a tokenizer, and its vocabulary's use where it was measured."""
+    shape = f"{tokenizer.horizon or 'any'} × {tokenizer.action_dim or 'any'}"
+    pairs = [("tokenizer", folder), ("method", tokenizer.method), ("chunk", shape)]
+    if isinstance(tokenizer, FastTokenizer):
+        pairs += _codec_facts(tokenizer)
+    else:
+        pairs.append(("vocabulary", f"{tokenizer.vocab_size:,}"))
+    if measured is not None:
+        share = measured.vocab_used / len(measured.token_use)
+        pairs.append(
+            (
+                "in use",
+                f"{measured.vocab_used:,} ids ({share:.1%}) in {measured.chunks:,} chunks, "
+                f"{measured.tokens_mean:.2f} tokens a chunk",
+            )
+        )
+    return key_values(pairs)
+
+
+def _codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
+    codec, normalizer, source = tokenizer.codec, tokenizer.normalizer, tokenizer.source
+    base = codec.alphabet.size
+    facts = [
+        ("precision", f"{number(codec.bins)} bins (scale {number(codec.scale)})"),
+        (
+            "vocabulary",
+            f"{tokenizer.vocab_size:,}: coefficients -{codec.literals} … {codec.literals} and "
+            f"{base - codec.alphabet.radix} structural, {tokenizer.vocab_size - base:,} merges",
+        ),
+    ]
+    if normalizer is not None:
+        still = f", {len(normalizer.constant_dims)} dimensions never move" if normalizer.constant_dims else ""
+        facts.append(("normaliser", f"{normalizer.method}{', clipped' if normalizer.clip else ''}{still}"))
+    if source is not None:
+        kept = "" if source.dims is None else f", dimensions {', '.join(map(str, source.dims))}"
+        facts.append(
+            ("fitted on", f"{source.data}{kept}: {source.chunks:,} chunks of {source.episodes} episodes")
+        )
+    return facts
+
+
+def token_entries(entries: Sequence[TokenEntry]) -> Table:
+    """The longest tokens and the coefficients that they stand for, low frequencies first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("id", justify="right")
+    table.add_column("symbols", justify="right")
+    table.add_column("uses", justify="right")
+    table.add_column("coefficients, in the order of the stream", overflow="ellipsis", no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            str(entry.id), str(entry.length), "?" if entry.uses is None else f"{entry.uses:,}", entry.text
+        )
+    return table
+
+
+def sparkline(values: NDArray[np.integer[Any]], bins: int = 40) -> str:
+    """A histogram in one line of block characters."""
+    counts, _ = np.histogram(values, bins=min(bins, max(1, len(np.unique(values)))))
+    heights = np.ceil(counts / max(1, counts.max()) * 8).astype(int)
+    return "".join(" ▁▂▃▄▅▆▇█"[height] for height in heights)
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}"

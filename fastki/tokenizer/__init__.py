@@ -1,0 +1,38 @@
+"""Action tokenizers: FAST over integers, published FAST folders, and how to measure them."""
+
+from fastki.tokenizer.base import ActionTokenizer, Decoded
+from fastki.tokenizer.codec import Codec
+from fastki.tokenizer.fast import FastTokenizer
+from fastki.tokenizer.fit import FitSettings
+from fastki.tokenizer.pipeline import (
+    Fitted,
+    FitOptions,
+    Measured,
+    RoundTripOptions,
+    fit_on_dataset,
+    open_source,
+    roundtrip_on_dataset,
+)
+from fastki.tokenizer.published import PublishedFast
+from fastki.tokenizer.roundtrip import RoundTrip, roundtrip
+from fastki.tokenizer.store import load_tokenizer, save_tokenizer
+
+__all__ = [
+    "ActionTokenizer",
+    "Codec",
+    "Decoded",
+    "FastTokenizer",
+    "FitOptions",
+    "FitSettings",
+    "Fitted",
+    "Measured",
+    "PublishedFast",
+    "RoundTrip",
+    "RoundTripOptions",
+    "fit_on_dataset",
+    "load_tokenizer",
+    "open_source",
+    "roundtrip",
+    "roundtrip_on_dataset",
+    "save_tokenizer",
+]

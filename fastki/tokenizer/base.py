@@ -1,0 +1,216 @@
+"""What every action tokenizer offers, whichever method is inside.
+
+Axis letters: N chunks, H horizon, A action dimensions, L tokens of a chunk.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastki.data import Normalizer
+from fastki.errors import DecodeError, TokenizerError, UsageError
+from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.stream import Repairs
+
+Unknown = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Actions and what had to be mended in the tokens that they came from.
+
+    Attributes:
+        actions: float64 ``[N, H, A]``.
+        repairs: counts for each chunk.
+    """
+
+    actions: NDArray[np.float64]
+    repairs: Repairs
+
+
+class ActionTokenizer(abc.ABC):
+    """Action chunks ⇄ token ids.
+
+    ``encode`` and ``decode`` take and give **native** units (radians, metres, …): the tokenizer owns its
+    normaliser. ``encode_normalized`` and ``decode_normalized`` leave it out, for callers that have already
+    normalised, as openpi's data path has.
+    """
+
+    normalizer: Normalizer | None
+
+    @property
+    @abc.abstractmethod
+    def method(self) -> str:
+        """Short name of the method, for tables."""
+
+    @property
+    @abc.abstractmethod
+    def vocab_size(self) -> int:
+        """Number of token ids in use; ids are 0 … vocab_size − 1."""
+
+    @property
+    @abc.abstractmethod
+    def horizon(self) -> int | None:
+        """H that the tokenizer was fitted for, or None where its files do not say."""
+
+    @property
+    @abc.abstractmethod
+    def action_dim(self) -> int | None:
+        """A that the tokenizer was fitted for, or None where its files do not say."""
+
+    @abc.abstractmethod
+    def encode_normalized(self, actions: ArrayLike) -> list[NDArray[np.int32]]:
+        """Token ids (int32 ``[L]`` each) of normalised chunks ``[N, H, A]`` or of one chunk ``[H, A]``.
+
+        Raises:
+            UsageError: the shape does not fit.
+            TokenizerError: NaN, infinity, or a magnitude beyond what the method can write; the message names
+                chunk, step and dimension.
+        """
+
+    @abc.abstractmethod
+    def decode_normalized_report(
+        self,
+        tokens: Sequence[ArrayLike],
+        *,
+        horizon: int | None = None,
+        action_dim: int | None = None,
+        on_unknown: Unknown = "error",
+    ) -> Decoded:
+        """Normalised chunks of token sequences, with the repairs that malformed ones needed.
+
+        A sequence that is too short is completed with zero coefficients (writers leave trailing zeros out, so
+        that is no repair), one that is too long is cut.
+
+        Raises:
+            TokenizerError: an id outside the vocabulary, unless ``on_unknown="skip"``.
+            UsageError: the shape is neither known nor given.
+        """
+
+    def decode_normalized(
+        self,
+        tokens: Sequence[ArrayLike],
+        *,
+        strict: bool = False,
+        horizon: int | None = None,
+        action_dim: int | None = None,
+        on_unknown: Unknown = "error",
+    ) -> NDArray[np.float64]:
+        """Normalised chunks float64 ``[N, H, A]`` of token sequences; see :meth:`decode_normalized_report`.
+
+        Raises:
+            DecodeError: ``strict=True`` and a sequence needed a repair.
+        """
+        decoded = self.decode_normalized_report(
+            tokens, horizon=horizon, action_dim=action_dim, on_unknown=on_unknown
+        )
+        if strict:
+            _refuse_repairs(decoded.repairs)
+        return decoded.actions
+
+    def encode(self, actions: ArrayLike) -> list[NDArray[np.int32]]:
+        """Token ids of chunks ``[N, H, A]`` (or one ``[H, A]``) in native units."""
+        return self.encode_normalized(self._own_normalizer().normalize(as_chunks(actions)))
+
+    def decode(
+        self,
+        tokens: Sequence[ArrayLike],
+        *,
+        strict: bool = False,
+        horizon: int | None = None,
+        action_dim: int | None = None,
+        on_unknown: Unknown = "error",
+    ) -> NDArray[np.float64]:
+        """Chunks float64 ``[N, H, A]`` in native units; arguments as :meth:`decode_normalized`."""
+        normalized = self.decode_normalized(
+            tokens, strict=strict, horizon=horizon, action_dim=action_dim, on_unknown=on_unknown
+        )
+        return self._own_normalizer().unnormalize(normalized)
+
+    def decode_report(
+        self,
+        tokens: Sequence[ArrayLike],
+        *,
+        horizon: int | None = None,
+        action_dim: int | None = None,
+        on_unknown: Unknown = "error",
+    ) -> Decoded:
+        """As :meth:`decode`, with the repairs."""
+        decoded = self.decode_normalized_report(
+            tokens, horizon=horizon, action_dim=action_dim, on_unknown=on_unknown
+        )
+        return Decoded(self._own_normalizer().unnormalize(decoded.actions), decoded.repairs)
+
+    def _own_normalizer(self) -> Normalizer:
+        if self.normalizer is None:
+            raise UsageError(
+                "this tokenizer carries no normaliser: use encode_normalized and decode_normalized, or give it "
+                "one with with_normalizer(...)"
+            )
+        return self.normalizer
+
+
+def as_chunks(actions: ArrayLike) -> NDArray[np.floating]:
+    """Chunks ``[N, H, A]`` of floating type; one chunk ``[H, A]`` becomes N = 1.
+
+    Raises:
+        UsageError: another number of axes.
+    """
+    array = np.asarray(actions)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
+        raise UsageError(f"actions must be chunks [N, H, A] or one chunk [H, A], not of shape {array.shape}")
+    return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+
+
+def as_token_lists(tokens: Sequence[ArrayLike]) -> Ragged:
+    """Token sequences end to end.
+
+    Raises:
+        UsageError: not a list of lists of integers.
+    """
+    arrays = [np.asarray(sequence) for sequence in tokens]
+    for index, array in enumerate(arrays):
+        if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+            raise UsageError(
+                f"tokens must be a list of integer sequences, one for each chunk; entry {index} is "
+                f"{array.dtype} of shape {array.shape}"
+            )
+    return Ragged.from_list(arrays)
+
+
+def split_unknown(tokens: Ragged, vocab_size: int, on_unknown: Unknown) -> tuple[Ragged, NDArray[np.int64]]:
+    """Token sequences without the ids outside [0, V), and how many each lost, int64 ``[N]``.
+
+    Raises:
+        TokenizerError: there is such an id and ``on_unknown`` is ``"error"``.
+    """
+    bad = (tokens.values < 0) | (tokens.values >= vocab_size)
+    if not bad.any():
+        return tokens, np.zeros(len(tokens), dtype=np.int64)
+    if on_unknown == "error":
+        first = int(np.flatnonzero(bad)[0])
+        chunk = int(np.searchsorted(tokens.offsets, first, side="right")) - 1
+        raise TokenizerError(
+            f"token {first - tokens.offsets[chunk]} of chunk {chunk} is id {tokens.values[first]}, outside the "
+            f'vocabulary 0 … {vocab_size - 1}; on_unknown="skip" leaves such ids out'
+        )
+    before = np.concatenate([[0], np.cumsum(bad)])
+    lost = np.diff(before[tokens.offsets])
+    return Ragged(tokens.values[~bad], tokens.offsets - before[tokens.offsets]), lost
+
+
+def _refuse_repairs(repairs: Repairs) -> None:
+    broken = np.flatnonzero(repairs.total)
+    if len(broken):
+        raise DecodeError(
+            f"the tokens of chunk {broken[0]} are malformed ({repairs.describe(int(broken[0]))}), as those of "
+            f"{len(broken) - 1} more; decode without strict=True to repair them"
+        )

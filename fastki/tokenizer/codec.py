@@ -1,0 +1,143 @@
+"""Normalised chunks ⇄ symbol streams: DCT, quantisation and stream, everything of FAST but its BPE.
+
+Axis letters: N chunks, H horizon, A action dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastki.errors import TokenizerError, UsageError
+from fastki.tokenizer.bound import quantize_within
+from fastki.tokenizer.dct import dct, idct
+from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.stream import (
+    MAX_COEFFICIENT,
+    Alphabet,
+    Order,
+    Repairs,
+    read_stream,
+    write_stream,
+)
+
+MAX_HORIZON = 4096
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The parameters that fix which integers a chunk becomes.
+
+    Attributes:
+        horizon: H, actions in a chunk.
+        action_dim: A, dimensions of an action.
+        scale: γ > 0; a coefficient is ``rint(γ · DCT-II_ortho(chunk))`` (FAST, Pertsch et al. 2025, §IV-B), so
+            that the quantisation step is 1/γ in normalised units and ``bins = 2γ`` steps span [-1, 1].
+        literals: m, coefficients in [-m, m] are one symbol each, others are escaped.
+        order: of the coefficients in the stream, ``freq`` (FAST's) or ``dim``.
+        atol: a bound on every value's absolute error, normalised units, that the encoder verifies and keeps chunk
+            by chunk; None rounds each coefficient to the nearest step and promises nothing.
+    """
+
+    horizon: int
+    action_dim: int
+    scale: float
+    literals: int
+    order: Order = "freq"
+    atol: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.horizon <= MAX_HORIZON:
+            raise UsageError(f"the horizon must lie in [1, {MAX_HORIZON}], not {self.horizon}")
+        if self.action_dim < 1:
+            raise UsageError(f"the action dimension must be at least 1, not {self.action_dim}")
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise UsageError(f"the scale must be a positive number, not {self.scale}")
+        if self.atol is not None and not (math.isfinite(self.atol) and self.atol > 0):
+            raise UsageError(f"atol must be a positive number, not {self.atol}")
+        Alphabet(self.literals, self.order)
+
+    @property
+    def bins(self) -> float:
+        """Quantisation steps that span [-1, 1]: twice the scale."""
+        return 2 * self.scale
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """The base symbols of this codec's streams."""
+        return Alphabet(self.literals, self.order)
+
+    def quantize(
+        self, normalized: NDArray[np.floating]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32] | None]:
+        """Coefficients int64 ``[N, H, A]`` of normalised chunks ``[N, H, A]``, and refinements int32 ``[N, A]``.
+
+        Without ``atol`` there is no refinement (None).
+
+        Raises:
+            TokenizerError: NaN, infinity or a magnitude that no stream can hold, with chunk, step and dimension.
+        """
+        require_finite(normalized)
+        chunks = np.asarray(normalized, dtype=np.float64)
+        if self.atol is not None:
+            return quantize_within(chunks, self.scale, self.atol)
+        scaled = dct(chunks)
+        scaled *= self.scale
+        if scaled.size and max(scaled.max(), -scaled.min()) > MAX_COEFFICIENT:
+            _refuse_magnitude(chunks, scaled)
+        return np.rint(scaled, out=scaled).astype(np.int64), None
+
+    def dequantize(
+        self, coefficients: NDArray[np.int64], finer: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float64]:
+        """Normalised chunks float64 ``[N, H, A]`` of coefficients and refinements."""
+        scaled = coefficients / self.scale
+        if finer is not None and finer.any():
+            scaled *= np.exp2(-finer.astype(np.float64))[:, None, :]
+        return idct(scaled)
+
+    def write(self, normalized: NDArray[np.floating]) -> Ragged:
+        """One symbol stream for each normalised chunk ``[N, H, A]``; errors as :meth:`quantize`."""
+        coefficients, finer = self.quantize(normalized)
+        return write_stream(coefficients, self.alphabet, finer=finer)
+
+    def read(
+        self, symbols: Ragged, *, horizon: int | None = None, action_dim: int | None = None
+    ) -> tuple[NDArray[np.float64], Repairs]:
+        """Normalised chunks float64 ``[N, H, A]`` of streams, and what had to be mended."""
+        coefficients, finer, repairs = read_stream(
+            symbols,
+            self.alphabet,
+            horizon=horizon or self.horizon,
+            action_dim=action_dim or self.action_dim,
+        )
+        return self.dequantize(coefficients, finer), repairs
+
+
+def require_finite(chunks: NDArray[np.floating]) -> None:
+    """Refuse NaN and infinity in chunks ``[N, H, A]``.
+
+    Raises:
+        TokenizerError: naming chunk, step and dimension of the first.
+    """
+    finite = np.isfinite(chunks)
+    if finite.all():
+        return
+    chunk, step, dim = np.argwhere(~finite)[0]
+    raise TokenizerError(
+        f"chunk {chunk}, step {step}, dimension {dim} is {chunks[chunk, step, dim]}; only finite actions have "
+        "tokens: drop or mend such frames first"
+    )
+
+
+def _refuse_magnitude(chunks: NDArray[np.floating], scaled: NDArray[np.float64]) -> None:
+    chunk, _, dim = np.unravel_index(np.argmax(np.abs(scaled)), scaled.shape)
+    step = int(np.argmax(np.abs(chunks[chunk, :, dim])))
+    raise TokenizerError(
+        f"chunk {chunk}, step {step}, dimension {dim} is {chunks[chunk, step, dim]:.4g} in normalised units, too "
+        f"large to write at this scale (coefficients reach {MAX_COEFFICIENT:.3g}): check the units of the data "
+        "against the normaliser's statistics"
+    )

@@ -1,0 +1,140 @@
+"""The FAST tokenizer: normalise, DCT, quantise, integer BPE.
+
+Axis letters: N chunks, H horizon, A action dimensions, L tokens of a chunk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastki.data import Chunks, Normalizer
+from fastki.errors import UsageError
+from fastki.tokenizer.base import ActionTokenizer, Decoded, Unknown, as_chunks, as_token_lists, split_unknown
+from fastki.tokenizer.blocks import map_blocks
+from fastki.tokenizer.bpe import Bpe
+from fastki.tokenizer.codec import Codec
+from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.source import TokenizerSource
+
+if TYPE_CHECKING:
+    from fastki.tokenizer.fit import Progress
+
+_BLOCK_VALUES = 1 << 17  # Action values that one thread takes at a time: a few MB of temporaries.
+
+
+@dataclass(frozen=True)
+class FastTokenizer(ActionTokenizer):
+    """FAST (Pertsch et al., "FAST: Efficient Action Tokenization for Vision-Language-Action Models", 2025) over
+    integers: no byte-level text in between, so any precision fits any vocabulary of at least 64.
+
+    >>> import numpy as np
+    >>> chunks = np.cumsum(np.random.default_rng(0).normal(size=(200, 16, 3)), axis=1)
+    >>> tokenizer = FastTokenizer.fit(chunks, vocab_size=256, bins=40)
+    >>> tokens = tokenizer.encode(chunks[:2])
+    >>> tokenizer.decode(tokens).shape
+    (2, 16, 3)
+
+    Attributes:
+        codec: the parameters that make integers of a normalised chunk.
+        bpe: the merges over those integers.
+        normalizer: native ⇄ normalised units, per dimension.
+        source: which data it was fitted on, or None for arrays.
+    """
+
+    codec: Codec
+    bpe: Bpe
+    normalizer: Normalizer | None
+    source: TokenizerSource | None = None
+
+    def __post_init__(self) -> None:
+        if self.bpe.num_symbols != self.codec.alphabet.size:
+            raise UsageError(
+                f"the BPE has {self.bpe.num_symbols} base symbols, the codec {self.codec.alphabet.size}"
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        chunks: Chunks | ArrayLike,
+        *,
+        normalizer: Normalizer | None = None,
+        source: TokenizerSource | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> FastTokenizer:
+        """Fit a tokenizer on chunks ``[N, H, A]`` in native units; see :func:`fastki.tokenizer.fit.fit_tokenizer`.
+
+        ``settings`` are the fields of :class:`fastki.tokenizer.fit.FitSettings`: ``vocab_size=1024``, one of
+        ``scale=``, ``bins=`` or ``atol=0.01``, and ``order="freq"``.
+        """
+        from fastki.tokenizer.fit import FitSettings, fit_tokenizer
+
+        return fit_tokenizer(
+            chunks, FitSettings(**settings), normalizer=normalizer, source=source, progress=progress
+        )
+
+    @staticmethod
+    def load(folder: str | os.PathLike[str]) -> ActionTokenizer:
+        """Load a saved tokenizer, or a published FAST one; see :func:`fastki.tokenizer.store.load_tokenizer`."""
+        from fastki.tokenizer.store import load_tokenizer
+
+        return load_tokenizer(folder)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Save as a folder that ``AutoProcessor`` loads too; see :func:`fastki.tokenizer.store.save_tokenizer`."""
+        from fastki.tokenizer.store import save_tokenizer
+
+        return save_tokenizer(self, folder)
+
+    def with_normalizer(self, normalizer: Normalizer | None) -> FastTokenizer:
+        """The same tokenizer over another map between native and normalised units."""
+        return replace(self, normalizer=normalizer)
+
+    @property
+    def method(self) -> str:
+        return "fast"
+
+    @property
+    def vocab_size(self) -> int:
+        return self.bpe.vocab_size
+
+    @property
+    def horizon(self) -> int:
+        return self.codec.horizon
+
+    @property
+    def action_dim(self) -> int:
+        return self.codec.action_dim
+
+    def encode_normalized(self, actions: ArrayLike) -> list[NDArray[np.int32]]:
+        chunks = as_chunks(actions)
+        if chunks.shape[1:] != (self.horizon, self.action_dim):
+            raise UsageError(
+                f"chunks have shape [N, {chunks.shape[1]}, {chunks.shape[2]}], this tokenizer was fitted for "
+                f"[N, {self.horizon}, {self.action_dim}]: choose --horizon and --dims to match, or fit anew"
+            )
+        if len(chunks) == 1:
+            return [self.bpe.encode_one(self.codec.write(chunks).values)]
+        return [row for block in map_blocks(self._encode_block, chunks, values=_BLOCK_VALUES) for row in block]
+
+    def _encode_block(self, chunks: NDArray[np.floating]) -> Ragged:
+        return self.bpe.encode(self.codec.write(chunks), threads=1)
+
+    def decode_normalized_report(
+        self,
+        tokens: Sequence[ArrayLike],
+        *,
+        horizon: int | None = None,
+        action_dim: int | None = None,
+        on_unknown: Unknown = "error",
+    ) -> Decoded:
+        known, unknown = split_unknown(as_token_lists(tokens), self.vocab_size, on_unknown)
+        actions, repairs = self.codec.read(self.bpe.decode(known), horizon=horizon, action_dim=action_dim)
+        return Decoded(actions, replace(repairs, unknown=unknown))

@@ -1,0 +1,220 @@
+"""Fitting a FAST tokenizer: choose the precision, choose the alphabet, train the merges.
+
+Axis letters: N chunks, H horizon, A action dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastki.data import Chunks, Normalizer
+from fastki.errors import UsageError
+from fastki.tokenizer.base import as_chunks
+from fastki.tokenizer.blocks import map_blocks
+from fastki.tokenizer.bpe import train_bpe
+from fastki.tokenizer.codec import Codec, require_finite
+from fastki.tokenizer.fast import FastTokenizer
+from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.source import TokenizerSource
+from fastki.tokenizer.stream import MAX_LITERALS, MIN_LITERALS, Alphabet, Order, write_stream
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, steps done and steps in all."""
+
+DEFAULT_ATOL = 0.01
+MIN_VOCAB, MAX_VOCAB = 64, 1 << 16
+MIN_BINS = 4
+_TRIAL_CHUNKS = 1024
+_BLOCK_VALUES = 1 << 17
+_FIRST_GUESS = 0.63
+"""Where the search for the cheapest scale under a bound begins, times 1 / atol: near the best on robot data."""
+_SCALE_STEP = 1.12
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What fixes a FAST tokenizer besides its data.
+
+    Attributes:
+        vocab_size: token ids at most, base symbols included, 64 … 65,536. Data that run out of pairs that occur
+            twice give fewer.
+        scale: γ, coefficients are rounded multiples of 1/γ.
+        bins: the same as quantisation steps over [-1, 1], 2γ; at least 4.
+        atol: a bound that the encoder keeps on every value of every chunk, normalised units; the scale is then the
+            one that takes the fewest tokens. 0.01 where none of the three is given.
+        order: of the coefficients, ``freq`` (FAST's) or ``dim``.
+
+    Raises:
+        UsageError: more than one of ``scale``, ``bins``, ``atol``, or a value out of range.
+    """
+
+    vocab_size: int = 1024
+    scale: float | None = None
+    bins: float | None = None
+    atol: float | None = None
+    order: Order = "freq"
+
+    def __post_init__(self) -> None:
+        if not MIN_VOCAB <= self.vocab_size <= MAX_VOCAB:
+            raise UsageError(
+                f"the vocabulary must lie in [{MIN_VOCAB}, {MAX_VOCAB}], not {self.vocab_size}: FAST's default is 1024"
+            )
+        chosen = [name for name in ("scale", "bins", "atol") if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            raise UsageError(f"{' and '.join(chosen)} both fix the precision: give one of them")
+        if self.bins is not None and not self.bins >= MIN_BINS:
+            raise UsageError(
+                f"bins must be at least {MIN_BINS} (a quantisation step of half the range), not {self.bins}"
+            )
+
+    @property
+    def bound(self) -> float | None:
+        """The error bound to keep; None where ``scale`` or ``bins`` fixes the precision."""
+        if self.scale is not None or self.bins is not None:
+            return None
+        return DEFAULT_ATOL if self.atol is None else self.atol
+
+
+def fit_tokenizer(
+    chunks: Chunks | ArrayLike,
+    settings: FitSettings,
+    *,
+    normalizer: Normalizer | None = None,
+    source: TokenizerSource | None = None,
+    progress: Progress | None = None,
+) -> FastTokenizer:
+    """Fit a FAST tokenizer on action chunks. The same input gives the same tokenizer, bit for bit.
+
+    Args:
+        chunks: native units, ``[N, H, A]``.
+        settings: vocabulary, precision, order.
+        normalizer: native → normalised; without one, the q01/q99 of the chunks' values.
+        source: recorded in the tokenizer.
+        progress: told what goes on.
+
+    Raises:
+        UsageError: no chunk.
+        TokenizerError: a NaN or infinity, or a value too large for the precision, with chunk, step and dimension.
+    """
+    native = as_chunks(chunks.actions if isinstance(chunks, Chunks) else chunks)
+    if not len(native):
+        raise UsageError("there is no chunk to fit on")
+    require_finite(native)
+    if normalizer is None:
+        normalizer = Normalizer.fit(native.reshape(-1, native.shape[2]))
+    report = progress or (lambda *_: None)
+    codec = _choose_codec(_sample(native, normalizer), settings, report)
+    streams = _streams(codec, native, normalizer, report)
+    bpe = train_bpe(
+        streams,
+        num_symbols=codec.alphabet.size,
+        vocab_size=settings.vocab_size,
+        progress=lambda done, total: report("merges", done, total),
+    )
+    return FastTokenizer(codec, bpe, normalizer, source)
+
+
+def _sample(native: NDArray[np.floating], normalizer: Normalizer) -> NDArray[np.float64]:
+    """At most :data:`_TRIAL_CHUNKS` chunks, evenly spread, normalised."""
+    picked = np.linspace(0, len(native) - 1, min(len(native), _TRIAL_CHUNKS)).astype(int)
+    return normalizer.normalize(native[picked])
+
+
+def _choose_codec(sample: NDArray[np.float64], settings: FitSettings, report: Progress) -> Codec:
+    horizon, action_dim = sample.shape[1:]
+    scale = settings.scale if settings.bins is None else settings.bins / 2
+    base = Codec(horizon, action_dim, scale or 1.0, MIN_LITERALS, settings.order, settings.bound)
+    if settings.bound is not None:
+        scale = _cheapest_scale(base, sample, settings, report)
+        base = replace(base, scale=scale)
+    return _choose_literals(base, sample, settings.vocab_size, report)
+
+
+def _cheapest_scale(base: Codec, sample: NDArray[np.float64], settings: FitSettings, report: Progress) -> float:
+    """The scale at which chunks take the fewest tokens while the bound is kept.
+
+    A coarser step makes smaller numbers, but more of them must be repaired or refined; a finer one wastes precision.
+    Walks downhill from the first guess in steps of 12 %.
+    """
+    assert settings.bound is not None
+    literals = min(63, _literal_candidates(63, settings.vocab_size)[-1])
+    tried: dict[int, int] = {}
+
+    def tokens(place: int) -> int:
+        if place not in tried:
+            report("precision", len(tried), max(4, len(tried) + 1))
+            codec = replace(base, scale=scale_at(place), literals=literals)
+            tried[place] = _trial_tokens(codec, sample, settings.vocab_size)
+        return tried[place]
+
+    def scale_at(place: int) -> float:
+        return float(_FIRST_GUESS / settings.bound * _SCALE_STEP**place)  # type: ignore[operator]
+
+    place = 0
+    direction = 1 if tokens(1) < tokens(0) else -1
+    while abs(place) < 12 and tokens(place + direction) < tokens(place):
+        place += direction
+    report("precision", 1, 1)
+    return scale_at(place)
+
+
+def _choose_literals(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> Codec:
+    """The codec whose alphabet gives the fewest tokens on chunks that its merges were not trained on.
+
+    A larger alphabet escapes less and leaves fewer ids for merges; where the balance lies depends on the data, so
+    powers of two are tried on a sample.
+    """
+    coefficients, finer = base.quantize(sample)
+    candidates = _literal_candidates(int(np.abs(coefficients).max()), vocab_size)
+    tokens = []
+    for done, literals in enumerate(candidates):
+        report("alphabet", done, len(candidates))
+        alphabet = Alphabet(literals, base.order)
+        even, odd = (
+            write_stream(coefficients[part], alphabet, finer=None if finer is None else finer[part])
+            for part in (slice(0, None, 2), slice(1, None, 2))
+        )
+        tokens.append(_tokens(even, odd, alphabet, vocab_size))
+    report("alphabet", len(candidates), len(candidates))
+    return replace(base, literals=candidates[int(np.argmin(tokens))])
+
+
+def _literal_candidates(peak: int, vocab_size: int) -> list[int]:
+    """7, 15, 31, … up to the largest coefficient, leaving half of the vocabulary to merges."""
+    top = min(MAX_LITERALS - 1, max(MIN_LITERALS, vocab_size // 4 - 2))
+    powers = [2**bits - 1 for bits in range(3, 14)]
+    fitting = [literals for literals in powers if literals <= top and literals // 2 < max(peak, MIN_LITERALS)]
+    if MIN_LITERALS <= peak < fitting[-1]:
+        fitting[-1] = peak  # No coefficient is larger: spend no id on more.
+    return fitting
+
+
+def _trial_tokens(codec: Codec, sample: NDArray[np.float64], vocab_size: int) -> int:
+    streams = list(map_blocks(codec.write, sample, values=_BLOCK_VALUES))
+    whole = Ragged.concatenate(streams)
+    return _tokens(whole.every(0, 2), whole.every(1, 2), codec.alphabet, vocab_size)
+
+
+def _tokens(trained: Ragged, tested: Ragged, alphabet: Alphabet, vocab_size: int) -> int:
+    """Tokens of ``tested`` under merges of ``trained``; of a single stream, its symbols."""
+    if not len(tested):
+        return len(trained.values)
+    bpe = train_bpe(trained, num_symbols=alphabet.size, vocab_size=vocab_size)
+    return len(bpe.encode(tested).values)
+
+
+def _streams(
+    codec: Codec, native: NDArray[np.floating], normalizer: Normalizer, report: Progress
+) -> Ragged:
+    """The streams of all chunks, made a block at a time: the numbers before them take many times their memory."""
+    done = 0
+    parts = []
+    for part in map_blocks(lambda block: codec.write(normalizer.normalize(block)), native, values=_BLOCK_VALUES):
+        parts.append(part)
+        done += len(part)
+        report("streams", done, len(native))
+    return Ragged.concatenate(parts)

@@ -1,0 +1,46 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real recordings and golden vectors beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real recordings and golden vectors at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def walks() -> np.ndarray:
+    """Smooth random chunks, float64 [400, 16, 4]: low frequencies dominate, as in robot data."""
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(400, 16, 4)) * 0.08
+    return np.cumsum(steps, axis=1) + rng.normal(size=(400, 1, 4)) * 0.3
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """Run a command line in an empty folder; returns exit code, standard output and standard error."""
+    from fastki.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            run(arguments)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
