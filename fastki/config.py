@@ -43,9 +43,7 @@ def from_plain(kind: type[T], plain: Any) -> T:
     missing = [
         name
         for name, field in fields.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise UsageError(f"{kind.__name__} lacks {', '.join(missing)}")

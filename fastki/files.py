@@ -12,6 +12,19 @@ from pathlib import Path
 from fastki.errors import UsageError
 
 
+def require_writable(path: Path) -> None:
+    """Fail before the work rather than after it: nothing is created.
+
+    Raises:
+        UsageError: a file stands where ``path`` needs a folder, or its folder can't be written to.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file, so {path} can't be written: choose another --out")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"no permission to write {path}: choose another --out")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file so that a killed run never leaves half of one."""
     with atomic_path(path) as temporary:
@@ -45,7 +58,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the place can't be written to.
     """
-    with _clear_errors(path):
+    named, path = path, path.resolve()  # A link stays one: what it points to is replaced.
+    if Path.cwd().is_relative_to(path):
+        raise UsageError(f"{named} is the folder you are in, so it can't be replaced: choose another --out")
+    with _clear_errors(named):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
@@ -68,6 +84,8 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise UsageError(f"{error.filename} is a file, so {path} can't be written: choose another --out") from error
     except PermissionError as error:
         raise UsageError(f"no permission to write {path}: choose another --out") from error
+    except OSError as error:
+        raise UsageError(f"{path} can't be written ({error.strerror or error}): choose another --out") from error
 
 
 def _umask() -> int:

@@ -10,6 +10,14 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fresh_kernels() -> None:
+    """Compiled code of before an edit must not pass for the edited one."""
+    from fastki.tokenizer.kernels import forget_stale_kernels
+
+    forget_stale_kernels()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real recordings and golden vectors beside the checkout."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastki.cli.options import OUT, SAMPLE, ActionKey, Json, Quiet, StateKey
 from fastki.cli.terminal import Terminal
+from fastki.cli.things import is_hub_id, load_either, open_either
 
 if TYPE_CHECKING:
     from fastki.tokenizer import ActionTokenizer, RoundTrip
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 def inspect(
     thing: Annotated[
-        str, typer.Argument(help="Dataset, tokenizer folder, or hub id of a tokenizer.", metavar="[THING]")
+        str, typer.Argument(help="Dataset, tokenizer folder, or hub id of a tokenizer.", metavar="THING")
     ] = SAMPLE,
     data: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Data to count a tokenizer's vocabulary use on; by default those it was fitted on."),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="How many of the longest tokens to list.")] = 12,
+    tokens: Annotated[int, typer.Option(help="How many of the longest tokens to list.", min=1)] = 12,
     action_key: ActionKey = None,
     state_key: StateKey = None,
     out: Annotated[Path, typer.Option(help="Folder of figures.")] = OUT / "inspect",
@@ -30,24 +31,23 @@ def inspect(
     quiet: Quiet = False,
 ) -> None:
     """Say what is in a dataset or a tokenizer."""
+    from fastki.files import require_writable
     from fastki.tokenizer.store import is_tokenizer
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    if is_tokenizer(Path(thing)):
+    if is_tokenizer(Path(thing)) or is_hub_id(thing):
         _inspect_tokenizer(terminal, thing, data, tokens)
     else:
+        require_writable(out / "dataset.png")
         _inspect_dataset(terminal, thing, action_key, state_key, out)
 
 
-def _inspect_dataset(
-    terminal: Terminal, uri: str, action_key: str | None, state_key: str | None, out: Path
-) -> None:
-    from fastki.data import open_dataset
+def _inspect_dataset(terminal: Terminal, uri: str, action_key: str | None, state_key: str | None, out: Path) -> None:
     from fastki.data.summary import summarize
     from fastki.report import figures, tables
     from fastki.report.payloads import dataset_payload
 
-    dataset = open_dataset(uri, action_key=action_key, state_key=state_key)
+    dataset = open_either(uri, action_key=action_key, state_key=state_key)
     with terminal.progress() as progress:
         summary = summarize(dataset, progress=lambda done, total: progress("statistics", done, total))
     figure = figures.save(figures.dataset_overview(summary), out / "dataset.png")
@@ -56,17 +56,18 @@ def _inspect_dataset(
     for note in dataset.info.notes:
         terminal.note(f"note: {note}")
     terminal.files([figure])
-    keys = [word for key, flag in ((action_key, "--action-key"), (state_key, "--state-key")) if key for word in (flag, key)]
+    keys = [
+        word for key, flag in ((action_key, "--action-key"), (state_key, "--state-key")) if key for word in (flag, key)
+    ]
     terminal.next_command("fastki", "fit", *([] if uri == SAMPLE else [uri]), *keys)
 
 
 def _inspect_tokenizer(terminal: Terminal, folder: str, data: str | None, count: int) -> None:
     from fastki.report import tables
     from fastki.report.payloads import tokenizer_payload
-    from fastki.tokenizer import load_tokenizer
     from fastki.tokenizer.anatomy import longest_tokens
 
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_either(folder)
     measured, why_not = _vocabulary_use(terminal, tokenizer, data)
     entries = longest_tokens(tokenizer, count, uses=None if measured is None else measured.token_use)
     terminal.payload(tokenizer_payload(tokenizer, folder, entries, measured))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ SAMPLE = "synthetic:droid"
 OUT = Path("fastki-out")
 
 
-class Norm(str, enum.Enum):
+class Norm(enum.StrEnum):
     """How native values become normalised ones."""
 
     quantile = "quantile"
@@ -21,21 +21,28 @@ class Norm(str, enum.Enum):
     none = "none"
 
 
-class DeltaFrom(str, enum.Enum):
+class DeltaFrom(enum.StrEnum):
     """What a delta dimension is relative to."""
 
     state = "state"
     previous = "previous"
 
 
-class OrderName(str, enum.Enum):
+class OrderName(enum.StrEnum):
     """Order of a chunk's coefficients in the stream."""
 
     freq = "freq"
     dim = "dim"
 
 
-class SplitName(str, enum.Enum):
+class ReferenceName(enum.StrEnum):
+    """What a chunk's stream is relative to."""
+
+    none = "none"
+    previous = "previous"
+
+
+class SplitName(enum.StrEnum):
     """Which episodes of the fitted data."""
 
     heldout = "heldout"
@@ -46,7 +53,7 @@ class SplitName(str, enum.Enum):
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 ActionKey = Annotated[
-    Optional[str],  # noqa: UP045 - Typer reads this at run time on every supported Python
+    str | None,
     typer.Option(help="Feature that holds the actions; several joined by commas. Found by default."),
 ]
-StateKey = Annotated[Optional[str], typer.Option(help="Feature that holds the state.")]  # noqa: UP045
+StateKey = Annotated[str | None, typer.Option(help="Feature that holds the state.")]

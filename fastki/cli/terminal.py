@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -22,8 +23,13 @@ STAGES = {
     "merges": "training merges",
     "measure": "measuring",
     "round trip": "encoding and decoding",
+    "corruption": "damaging tokens",
     "passing bins": "searching bins that pass",
 }
+
+
+UNBOUNDED_WIDTH = 160
+"""Columns where no terminal sets a limit: in pipes and files."""
 
 
 class Terminal:
@@ -34,27 +40,32 @@ class Terminal:
 
         self.as_json = as_json
         self.quiet = quiet
-        self.console = Console(highlight=False)
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNBOUNDED_WIDTH
+        self.console = Console(highlight=False, width=width)
         self.errors = Console(stderr=True, highlight=False)
 
     def show(self, *renderables: RenderableType) -> None:
         """Something for people to read on standard output."""
         if not (self.as_json or self.quiet):
             for renderable in renderables:
-                self.console.print(renderable)
+                self.console.print(renderable, soft_wrap=isinstance(renderable, str))
 
     def note(self, text: str) -> None:
         """A remark that a user should not miss, on standard error."""
         if not self.quiet:
-            self.errors.print(text, style="yellow", markup=False)
+            self.errors.print(text, style="yellow", markup=False, soft_wrap=True)
 
     def files(self, paths: list[Path]) -> None:
         """Where results were written."""
-        self.show("", *(f"[dim]wrote[/dim] {path}" for path in paths))
+        from rich.markup import escape
+
+        self.show("", *(f"[dim]wrote[/dim] {escape(str(path))}" for path in paths))
 
     def next_command(self, *words: str) -> None:
         """The one command that a user would want next."""
-        self.show(f"[dim]next:[/dim] [bold]{shlex.join(words)}[/bold]")
+        from rich.markup import escape
+
+        self.show(f"[dim]next:[/dim] [bold]{escape(shlex.join(words))}[/bold]")
 
     def payload(self, payload: dict[str, Any]) -> None:
         """The machine-readable result, where it was asked for."""
@@ -83,7 +94,7 @@ class Terminal:
 
 def announce_compilation(terminal: Terminal) -> None:
     """Say why the first run on a machine takes longer."""
-    from fastki.tokenizer.bpe import kernels_are_compiled
+    from fastki.tokenizer.kernels import kernels_are_compiled
 
     if not kernels_are_compiled():
         terminal.note("compiling the codec for this machine: once, about half a minute …")

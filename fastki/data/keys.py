@@ -31,9 +31,7 @@ def choose_action_keys(candidates: Sequence[str], asked: str | None, *, where: s
     raise DataError(f"{where}: {problem} ({_listed(candidates)}): choose with --action-key KEY")
 
 
-def choose_state_keys(
-    candidates: Sequence[str], asked: str | None, *, where: str, notes: list[str]
-) -> tuple[str, ...]:
+def choose_state_keys(candidates: Sequence[str], asked: str | None, *, where: str, notes: list[str]) -> tuple[str, ...]:
     """The keys that hold the state, empty if there is none; doubt goes into ``notes``."""
     if asked is not None:
         return _asked_for(candidates, asked, option="--state-key", where=where)

@@ -48,9 +48,7 @@ class LeRobotDataset(Dataset):
         notes: list[str] = []
         self._action_keys = choose_action_keys(candidates, action_key, where=uri)
         rest = [key for key in candidates if key not in self._action_keys]
-        self._state_keys = choose_state_keys(
-            candidates if state_key else rest, state_key, where=uri, notes=notes
-        )
+        self._state_keys = choose_state_keys(candidates if state_key else rest, state_key, where=uri, notes=notes)
         self._extra = [key for key in ("task_index",) if key in columns]
         self._extra += ["episode_index"] if index.shared else []
         self._cached: tuple[str, Mapping[str, NDArray[Any]]] = ("", {})
@@ -141,8 +139,7 @@ def read_index(root: Path) -> Index:
     files = list(dict.fromkeys(index.data_files))
     if missing := missing_files(root, files):
         raise DataError(
-            f"{root / missing[0]} is missing ({len(missing)} of {len(files)} data files are): "
-            "fetch the dataset again"
+            f"{root / missing[0]} is missing ({len(missing)} of {len(files)} data files are): fetch the dataset again"
         )
     return index
 

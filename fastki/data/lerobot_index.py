@@ -45,17 +45,13 @@ class Index:
     meta_files: Sequence[str]
 
 
-def place_files(
-    root: Path, template: str, fields: Mapping[str, Sequence[int]], *, video_key: str = ""
-) -> list[str]:
+def place_files(root: Path, template: str, fields: Mapping[str, Sequence[int]], *, video_key: str = "") -> list[str]:
     """The path of each episode's file by ``template``, ``fields`` giving E numbers for each of its names."""
     where = str(root / INFO)
     if video_key:
         stay_inside(video_key, where=where)
     return [
-        fill_template(
-            template, {**dict(zip(fields, numbers, strict=True)), "video_key": video_key}, where=where
-        )
+        fill_template(template, {**dict(zip(fields, numbers, strict=True)), "video_key": video_key}, where=where)
         for numbers in zip(*fields.values(), strict=True)
     ]
 

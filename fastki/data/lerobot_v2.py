@@ -46,8 +46,7 @@ def read_index(root: Path, info: Mapping[str, Any], version: str) -> Index:
         data_files=place_files(root, str(info.get("data_path") or _DATA_PATH), fields),
         shared=False,
         video_files={
-            key: place_files(root, videos, fields, video_key=key) if videos else []
-            for key in video_keys(info)
+            key: place_files(root, videos, fields, video_key=key) if videos else [] for key in video_keys(info)
         },
         prompts=[first_task(rows[i].get("tasks")) for i in order],
         tasks={i: str(row.get("task", "")) for row in tasks if type(i := row.get("task_index")) is int},

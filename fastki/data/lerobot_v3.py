@@ -37,9 +37,7 @@ def read_index(root: Path, info: Mapping[str, Any], version: str) -> Index:
     if not names:
         raise DataError(f"{root / 'meta/episodes'} holds no parquet files: fetch the dataset again")
     cameras, videos = video_keys(info), str(info.get("video_path") or "")
-    columns, prompts = _read_tables(
-        root, names, [f"videos/{key}/{part}" for key in cameras for part in _PLACE]
-    )
+    columns, prompts = _read_tables(root, names, [f"videos/{key}/{part}" for key in cameras for part in _PLACE])
     order = rising_order(columns["episode_index"], where=root / "meta/episodes")
 
     def place(template: str, prefix: str, video_key: str = "") -> list[str]:

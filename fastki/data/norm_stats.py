@@ -43,9 +43,7 @@ class NormStats:
                 continue
             array = np.array(value, dtype=np.float64)
             if array.ndim != 1 or array.shape != np.shape(self.mean) or not np.isfinite(array).all():
-                raise UsageError(
-                    f"normalisation statistics: {name} must be finite numbers [A], as many as mean has"
-                )
+                raise UsageError(f"normalisation statistics: {name} must be finite numbers [A], as many as mean has")
             array.flags.writeable = False
             object.__setattr__(self, name, array)
 
@@ -82,9 +80,7 @@ def _parse(value: Any, where: str) -> NormStats:
         raise DataError(f"{where} is damaged: an object with mean and std is expected")
     try:
         mean, std = _numbers(value, "mean", where), _numbers(value, "std", where)
-        quantiles = [
-            None if value.get(name) is None else _numbers(value, name, where) for name in ("q01", "q99")
-        ]
+        quantiles = [None if value.get(name) is None else _numbers(value, name, where) for name in ("q01", "q99")]
         return NormStats(mean, std, *quantiles)
     except UsageError as error:
         raise DataError(f"{where} is damaged: {error}") from error

@@ -57,9 +57,7 @@ class Normalizer:
             raise UsageError(f"--norm {self.method!r} is unknown: use {', '.join(METHODS)}")
         self._check_clip(self.clip)
         if self.method in _BY_RANGE and self.stats.q01 is None:
-            raise UsageError(
-                f"--norm {self.method} needs q01 and q99, which these statistics lack: use zscore"
-            )
+            raise UsageError(f"--norm {self.method} needs q01 and q99, which these statistics lack: use zscore")
         for name in ("constant_dims", "widened_dims"):
             object.__setattr__(self, name, tuple(int(dim) for dim in getattr(self, name)))
 
@@ -90,9 +88,7 @@ class Normalizer:
         """
         dims = values.shape[-1] if values.ndim else 0
         if not 0 < dims <= self.action_dim:
-            raise UsageError(
-                f"cannot normalise shape {values.shape} by statistics of {self.action_dim} dimensions"
-            )
+            raise UsageError(f"cannot normalise shape {values.shape} by statistics of {self.action_dim} dimensions")
         clip = self._check_clip(self.clip if clip is None else clip)
         x = values.astype(np.float64)
         if self.method == "none":
@@ -112,9 +108,7 @@ class Normalizer:
             UsageError: fewer dimensions than the statistics have.
         """
         if values.ndim == 0 or values.shape[-1] < self.action_dim:
-            raise UsageError(
-                f"cannot unnormalise shape {values.shape} by statistics of {self.action_dim} dimensions"
-            )
+            raise UsageError(f"cannot unnormalise shape {values.shape} by statistics of {self.action_dim} dimensions")
         x = values.astype(np.float64)
         if self.method == "none":
             return x
@@ -129,9 +123,7 @@ class Normalizer:
 
     def _check_clip(self, clip: bool) -> bool:
         if clip and self.method not in _BY_RANGE:
-            raise UsageError(
-                f"--clip has no effect with --norm {self.method}: use quantile or minmax, or --no-clip"
-            )
+            raise UsageError(f"--clip has no effect with --norm {self.method}: use quantile or minmax, or --no-clip")
         return clip
 
     def _range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

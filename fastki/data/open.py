@@ -67,9 +67,7 @@ def open_dataset(
 def _require_existing(text: str, path: Path) -> None:
     if "://" in text:
         hub = text.removeprefix("hf://").removeprefix("datasets/") if text.startswith("hf://") else None
-        raise DataError(
-            _hub_message(hub, text) if hub else f"{text}: only local paths are read: fetch it first"
-        )
+        raise DataError(_hub_message(hub, text) if hub else f"{text}: only local paths are read: fetch it first")
     if "\0" in text or not text:
         raise DataError(f"{text!r} is no path: give a folder, a file or synthetic:droid")
     if path.exists():

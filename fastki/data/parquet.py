@@ -118,9 +118,7 @@ def _chunk_to_numpy(chunk: pa.Array, width: int, where: str) -> NDArray[Any]:
         counts = np.diff(_numbers(chunk.offsets))
         if (counts != counts[0]).any():
             row = int(np.flatnonzero(counts != counts[0])[0])
-            raise DataError(
-                f"{where}: its rows have unequal lengths ({counts[0]} values, {counts[row]} in row {row})"
-            )
+            raise DataError(f"{where}: its rows have unequal lengths ({counts[0]} values, {counts[row]} in row {row})")
         width = int(counts[0])
     return _numbers(chunk.flatten()).reshape(len(chunk), width)
 

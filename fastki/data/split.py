@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from fastki.errors import UsageError
 
 
-def split_episodes(
-    count: int, *, holdout: float = 0.1, seed: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_episodes(count: int, *, holdout: float = 0.1, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the episodes to fit on and of those held out, both sorted; together 0 to ``count`` − 1.
 
     ``holdout`` is a fraction, 0 ≤ holdout < 1. Above 0, at least one episode of two or more is held out and

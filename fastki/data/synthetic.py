@@ -52,9 +52,7 @@ def open_uri(uri: str, *, action_key: str | None, state_key: str | None) -> Data
 class SyntheticDroid(Dataset):
     """Scripted pick-and-place; images are ``[size, size, 3]``."""
 
-    def __init__(
-        self, *, episodes: int = 64, seed: int = 0, size: int = 96, uri: str = "synthetic:droid"
-    ) -> None:
+    def __init__(self, *, episodes: int = 64, seed: int = 0, size: int = 96, uri: str = "synthetic:droid") -> None:
         self.seed, self.size = seed, size
         joints = tuple(f"joint_{i}" for i in range(1, 8))
         identity = f"synthetic:droid version={_VERSION} episodes={episodes} seed={seed} size={size}"

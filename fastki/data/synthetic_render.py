@@ -53,9 +53,7 @@ def wrist_camera(joints: Floats) -> Camera:
     return Camera(points[-1] - 0.17 * axes[:, 2] + 0.09 * axes[:, 0], axes, 0.75)
 
 
-def render(
-    camera: Camera, items: list[tuple[Item, Floats]], state: Floats, *, size: int
-) -> NDArray[np.uint8]:
+def render(camera: Camera, items: list[tuple[Item, Floats]], state: Floats, *, size: int) -> NDArray[np.uint8]:
     """What ``camera`` sees, uint8 ``[size, size, 3]``.
 
     ``items`` are things with their centres ``[3]``; ``state`` ``[8]`` is the arm's joints and gripper.
@@ -98,9 +96,7 @@ class _Canvas:
         along = np.maximum(self.rays @ offset, 0.0)
         return np.flatnonzero(float(offset @ offset) - along**2 < radius**2 + 1e-9)
 
-    def paint(
-        self, pixels: NDArray[np.intp], t: Floats, hit: NDArray[np.bool_], shade: Floats, color: Color
-    ) -> None:
+    def paint(self, pixels: NDArray[np.intp], t: Floats, hit: NDArray[np.bool_], shade: Floats, color: Color) -> None:
         """Colour those of ``pixels [V]`` that are hit at ``t [V]``, nearer than what was there."""
         seen = hit & (t > 0) & (t < self.depth[pixels])
         self.depth[pixels[seen]] = t[seen]

@@ -104,14 +104,10 @@ def draw_scene(seed: int, index: int) -> Scene:
     ]
     lifts = rng.random() < 0.25
     verbs = LIFT_VERBS if lifts else PLACE_VERBS
-    task = Task(
-        verbs[rng.integers(len(verbs))], int(rng.integers(3)), None if lifts else int(rng.integers(2))
-    )
+    task = Task(verbs[rng.integers(len(verbs))], int(rng.integers(3)), None if lifts else int(rng.integers(2)))
     home = np.array(_HOME) + rng.uniform(-1.0, 1.0, size=3) * (0.05, 0.15, 0.06)
     joints = inverse(home, float(rng.uniform(-0.4, 0.4))) + rng.uniform(-0.12, 0.12, size=7)
-    return Scene(
-        tuple(items[:3]), tuple(items[3:]), task, tuple(map(float, joints)), draw_length(seed, index)
-    )
+    return Scene(tuple(items[:3]), tuple(items[3:]), task, tuple(map(float, joints)), draw_length(seed, index))
 
 
 def _draw_names(rng: np.random.Generator, shapes: tuple[str, ...], count: int) -> list[tuple[str, str]]:

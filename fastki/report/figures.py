@@ -6,14 +6,16 @@ No pyplot: figures are objects, nothing is global, and no display is needed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastki.data.summary import DatasetSummary
 from fastki.files import atomic_path
-from fastki.tokenizer import RoundTrip
+from fastki.tokenizer import CorruptionRow, RoundTrip
 from fastki.tokenizer.roundtrip import Example
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ def reconstruction(result: RoundTrip, *, fps: float | None = None) -> Figure:
             fontsize=10,
         )
         for row, dim in enumerate(shown):
-            _draw_dimension(axes[row][column], example, dim, fps)
+            bound = None if result.atol is None else result.atol * result.per_dim[dim].unit_scale
+            _draw_dimension(axes[row][column], example, dim, fps, bound)
             if column == 0:
                 label = names[dim] + (f"\n[{units[dim]}]" if units[dim] else "")
                 axes[row][column].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
@@ -69,7 +72,7 @@ def error_histogram(result: RoundTrip) -> Figure:
     axes.stairs(counts / counts.sum() * 100, edges, fill=True, color=INK, alpha=0.85)
     marks = [("p99", result.p99_abs_error, INK, "--"), ("max", result.max_abs_error, INK, "-")]
     if result.atol is not None:
-        marks.append((f"atol {result.atol:g}", result.atol, ACCENT, "-"))
+        marks.append(("atol", result.atol, ACCENT, "-"))
     for label, value, colour, style in marks:
         if value > 0:
             axes.axvline(value, color=colour, linestyle=style, linewidth=1.5, label=f"{label}: {value:.4g}")
@@ -87,6 +90,7 @@ def energy(result: RoundTrip) -> Figure:
     """Root mean square DCT coefficient by frequency and dimension, normalised units, on a logarithmic colour scale."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     power = np.sqrt(np.maximum(result.energy, 1e-12))
     horizon, dims = power.shape
@@ -94,6 +98,7 @@ def energy(result: RoundTrip) -> Figure:
     axes = figure.subplots()
     low = max(power.min(), power.max() * 1e-4)
     image = axes.imshow(power.T, aspect="auto", cmap="viridis", norm=LogNorm(low, max(power.max(), low * 10)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("frequency index of the DCT (0 = the chunk's mean)")
     axes.set_yticks(range(dims), [dim.name for dim in result.per_dim], fontsize=8)
     axes.set_title("Where the energy of a chunk lies", fontsize=11)
@@ -112,17 +117,37 @@ def token_lengths(result: RoundTrip) -> Figure:
     width = max(1, math.ceil((high - low + 1) / 60))
     edges = np.arange(low, high + width + 1, width) - 0.5
     axes.hist(result.token_counts, bins=edges.tolist(), color=INK)
-    axes.axvline(
-        result.tokens_mean, color=ACCENT, linewidth=1.5, label=f"mean {result.tokens_mean:.1f}"
-    )
-    axes.axvline(
-        result.tokens_p99, color=ACCENT, linestyle="--", linewidth=1.5, label=f"p99 {result.tokens_p99:.0f}"
-    )
+    axes.axvline(result.tokens_mean, color=ACCENT, linewidth=1.5, label=f"mean {result.tokens_mean:.1f}")
+    axes.axvline(result.tokens_p99, color=ACCENT, linestyle="--", linewidth=1.5, label=f"p99 {result.tokens_p99:.0f}")
     axes.set_xlabel("tokens a chunk")
     axes.set_ylabel("chunks")
-    axes.set_title(f"{result.chunks:,} chunks, {result.compression:.1f}× fewer tokens than values", fontsize=11)
+    fewer = f", {result.compression:.1f}× fewer tokens than values" if result.tokens_mean else ""
+    axes.set_title(f"{result.chunks:,} chunks{fewer}", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     _plain(axes)
+    figure.tight_layout()
+    return figure
+
+
+def corruption(rows: Sequence[CorruptionRow]) -> Figure:
+    """Error over the rate of damage, a panel a kind of damage, a line a tokenizer."""
+    from matplotlib.figure import Figure
+
+    labels = list(dict.fromkeys(row.label for row in rows))
+    damages = list(dict.fromkeys(row.damage for row in rows))
+    figure = Figure(figsize=(3.6 * len(damages), 3.4))
+    panels = figure.subplots(1, len(damages), squeeze=False, sharey=True)[0]
+    for axes, damage in zip(panels, damages, strict=True):
+        for label, style in zip(labels, ("o-", "s--", "^:"), strict=False):
+            mine = [row for row in rows if row.label == label and row.damage == damage]
+            colour = INK if style == "o-" else ACCENT
+            axes.plot([row.rate * 100 for row in mine], [row.rmse for row in mine], style, color=colour, label=label)
+        axes.set_title(damage, fontsize=11)
+        axes.set_xlabel("tokens hit [%]" if damage != "truncation" else "tokens missing at the end [%]")
+        axes.set_yscale("log")
+        _plain(axes)
+    panels[0].set_ylabel("RMS error, normalised units")
+    panels[0].legend(frameon=False, fontsize=9)
     figure.tight_layout()
     return figure
 
@@ -161,39 +186,37 @@ def dataset_overview(summary: DatasetSummary) -> Figure:
 
 def _worst_dimensions(result: RoundTrip) -> list[int]:
     error = np.abs(result.worst.decoded - result.worst.original).max(axis=0)
-    scale = [
-        dim.max_abs_error_native / dim.max_abs_error if dim.max_abs_error else 1.0 for dim in result.per_dim
-    ]
-    order = np.argsort(-error / np.asarray(scale), kind="stable")[:MAX_PANELS]
+    scale = np.array([dim.unit_scale for dim in result.per_dim])
+    order = np.argsort(-error / scale, kind="stable")[:MAX_PANELS]
     return sorted(int(dim) for dim in order)
 
 
-def _draw_dimension(axes: Axes, example: Example, dim: int, fps: float | None) -> None:
+def _draw_dimension(axes: Axes, example: Example, dim: int, fps: float | None, bound: float | None) -> None:
     time = np.arange(len(example.original)) / (fps or 1)
+    if bound is not None:
+        low, high = example.original[:, dim] - bound, example.original[:, dim] + bound
+        axes.fill_between(time, low, high, color=INK, alpha=0.1, linewidth=0, label="± atol")
     axes.plot(time, example.original[:, dim], color=INK, linewidth=2.2, alpha=0.45, label="original")
     axes.plot(time, example.decoded[:, dim], color=ACCENT, linewidth=1.1, linestyle="--", label="decoded")
     axes.tick_params(labelsize=7)
     # A dimension at rest would otherwise be drawn as its rounding noise, blown up to the whole panel.
-    low, high = axes.get_ylim()
-    middle, least = (low + high) / 2, 1e-3 * max(1.0, abs(low), abs(high))
-    if high - low < least:
+    bottom, top = axes.get_ylim()
+    middle, least = (bottom + top) / 2, 1e-3 * max(1.0, abs(bottom), abs(top))
+    if top - bottom < least:
         axes.set_ylim(middle - least / 2, middle + least / 2)
     _plain(axes)
 
 
 def _coarser(
-    counts: np.ndarray[tuple[int], np.dtype[np.int64]], edges: np.ndarray[tuple[int], np.dtype[np.float64]], factor: int
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Neighbouring bins put together, cut to those in use."""
-    merged = counts.reshape(-1, factor).sum(axis=1)
-    used = np.flatnonzero(merged)
-    first, last = int(used[0]), int(used[-1])
-    # Exact values sit in the lowest bin; drawing down to 1e-12 for them would squeeze everything else.
-    if first == 0 and len(used) > 1 and edges[used[1] * factor] > 1e-9:
-        merged = merged.copy()
-        merged[used[1] - 1] += merged[0]
-        first = int(used[1]) - 1
-    return merged[first : last + 1], edges[first * factor : (last + 1) * factor + 1 : factor]
+    counts: NDArray[np.int64], edges: NDArray[np.float64], factor: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Neighbouring bins put together; those of errors too small to matter, below 1e-4 of the largest, are one."""
+    merged, coarse = counts.reshape(-1, factor).sum(axis=1), edges[::factor]
+    last = int(np.flatnonzero(merged)[-1])
+    first = min(last, int(np.searchsorted(coarse, coarse[last] * 1e-4)))
+    shown = merged[first : last + 1].copy()
+    shown[0] += merged[:first].sum()
+    return shown, coarse[first : last + 2]
 
 
 def _plain(axes: Axes) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastki.config import to_plain
+from fastki.data import DatasetInfo
 from fastki.data.summary import DatasetSummary
-from fastki.tokenizer import ActionTokenizer, FastTokenizer, Fitted, Measured, RoundTrip
+from fastki.tokenizer import ActionTokenizer, CorruptionRow, FastTokenizer, Fitted, Measured, RoundTrip
 from fastki.tokenizer.anatomy import TokenEntry
 
 
-def fit_payload(fitted: Fitted, folder: str) -> dict[str, Any]:
+def fit_payload(fitted: Fitted, folder: str, info: DatasetInfo) -> dict[str, Any]:
     """One fit: figures on held-out chunks (None where nothing was held out), the fitted ones under ``fit_…``."""
     tokenizer, sample = fitted.tokenizer, fitted.fit_sample
     names = (
@@ -36,7 +38,7 @@ def fit_payload(fitted: Fitted, folder: str) -> dict[str, Any]:
         "chunks": len(sample.chunks),
         "total_chunks": sample.total_chunks,
         "episodes": sample.episodes_used,
-        "short_episodes": len(sample.short_episodes),
+        "short_episodes": int((info.lengths < tokenizer.horizon).sum()),
         "heldout_episodes": fitted.heldout_episodes,
         "heldout_chunks": 0 if fitted.heldout is None else fitted.heldout.chunks,
         "atol": fitted.fitted.atol,
@@ -45,8 +47,10 @@ def fit_payload(fitted: Fitted, folder: str) -> dict[str, Any]:
     }
 
 
-def roundtrip_payload(measured: Measured, tokenizer: str, data: str) -> dict[str, Any]:
-    """One round trip, with an entry a dimension."""
+def roundtrip_payload(
+    measured: Measured, tokenizer: str, data: str, damage: Sequence[CorruptionRow] = ()
+) -> dict[str, Any]:
+    """One round trip, with an entry a dimension, and one a kind and rate of damage where that was studied."""
     result = measured.result
     return {
         "tokenizer": tokenizer,
@@ -72,6 +76,7 @@ def roundtrip_payload(measured: Measured, tokenizer: str, data: str) -> dict[str
         "worst_dimension": result.worst_dimension.name,
         "worst_chunk": {"episode": result.worst.episode, "start": result.worst.start},
         "per_dim": _dimensions(result),
+        "corruption": [to_plain(row) for row in damage],
     }
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
 
 from fastki.data.summary import STILL, DatasetSummary
-from fastki.tokenizer import ActionTokenizer, FastTokenizer, RoundTrip
+from fastki.tokenizer import ActionTokenizer, CorruptionRow, FastTokenizer, RoundTrip
 from fastki.tokenizer.anatomy import TokenEntry
 from fastki.tokenizer.roundtrip import ATOL_SLACK
 
@@ -23,7 +24,7 @@ def key_values(pairs: Sequence[tuple[str, str]]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in pairs:
-        table.add_row(key, value)
+        table.add_row(key, escape(value))
     return table
 
 
@@ -38,7 +39,7 @@ def comparison(columns: Sequence[tuple[str, RoundTrip]]) -> Table:
         ("chunks", lambda r: f"{r.chunks:,}"),
         ("tokens a chunk, mean", lambda r: f"{r.tokens_mean:.2f}"),
         ("tokens a chunk, p99", lambda r: f"{r.tokens_p99:.0f}"),
-        ("compression (values / tokens)", lambda r: f"{r.compression:.2f}×"),
+        ("compression (values / tokens)", lambda r: f"{r.compression:.2f}×" if r.tokens_mean else "–"),
         ("RMSE, normalised", lambda r: number(r.rmse)),
         ("p99 error, normalised", lambda r: number(r.p99_abs_error)),
         ("max error, normalised", lambda r: number(r.max_abs_error)),
@@ -51,23 +52,21 @@ def comparison(columns: Sequence[tuple[str, RoundTrip]]) -> Table:
 
 def per_dimension(result: RoundTrip) -> Table:
     """One row a dimension: errors in normalised and native units; a miss of ``atol`` stands out."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("dimension")
-    for header in ("max", "p99", "RMS", "max, native", "RMS, native"):
-        table.add_column(header, justify="right")
-    table.add_column("unit")
-    table.add_column("outside [-1, 1]", justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("dimension\n\\[native unit]", overflow="fold")
+    for header in ("max", "p99", "RMS", "max\nnative", "RMS\nnative", "outside\n±1"):
+        table.add_column(header, justify="right", no_wrap=True)
     shown = sorted(result.per_dim, key=lambda dim: -dim.max_abs_error)[:MAX_DIM_ROWS]
     for dim in (dim for dim in result.per_dim if dim in shown):
         missed = result.atol is not None and dim.max_abs_error > result.atol * ATOL_SLACK
+        unit = f" \\[{dim.unit}]" if dim.unit else ""
         table.add_row(
-            dim.name,
-            number(dim.max_abs_error),
-            number(dim.p99_abs_error),
-            number(dim.rmse),
-            number(dim.max_abs_error_native),
-            number(dim.rmse_native),
-            dim.unit or "?",
+            f"{escape(dim.name)}{unit}",
+            f"{dim.max_abs_error:.3g}",
+            f"{dim.p99_abs_error:.3g}",
+            f"{dim.rmse:.3g}",
+            f"{dim.max_abs_error_native:.3g}",
+            f"{dim.rmse_native:.3g}",
             f"{dim.outside:.2%}" if dim.outside else "0",
             style="bold red" if missed else None,
         )
@@ -76,13 +75,31 @@ def per_dimension(result: RoundTrip) -> Table:
     return table
 
 
+def corruption(rows: Sequence[CorruptionRow]) -> Table:
+    """One row a kind and rate of damage, the tokenizers side by side."""
+    labels = list(dict.fromkeys(row.label for row in rows))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("damage")
+    table.add_column("tokens", justify="right")
+    for label in labels:
+        table.add_column(f"{label}: RMS", justify="right")
+        table.add_column("worse than zeros", justify="right")
+    for damage, rate in dict.fromkeys((row.damage, row.rate) for row in rows):
+        mine = [row for label in labels for row in rows if (row.label, row.damage, row.rate) == (label, damage, rate)]
+        cells = [cell for row in mine for cell in (number(row.rmse), f"{row.lost:.1%}")]
+        table.add_row(damage, f"{rate:.3g}", *cells)
+    return table
+
+
 def dataset_facts(summary: DatasetSummary) -> Table:
     """What the metadata of a dataset say, and how long its episodes are."""
     info = summary.info
     low, middle, high = np.percentile(info.lengths, [0, 50, 100])
     rate = f"{info.fps:g} Hz" if info.fps else "unknown"
+    frames = f"{low:.0f} – {middle:.0f} – {high:.0f} frames"
     seconds = f" ({low / info.fps:.1f} – {middle / info.fps:.1f} – {high / info.fps:.1f} s)" if info.fps else ""
-    prompts = [f"{len(summary.prompts)}: {summary.prompts[0]!r}" + (", …" if len(summary.prompts) > 1 else "")]
+    prompts = [f"{len(summary.prompts)}: {prompt!r}" for prompt in summary.prompts[:1]] or ["none"]
+    prompts += ["…"] if len(summary.prompts) > 1 else []
     absent = f" ({', '.join(info.missing_cameras)} absent)" if info.missing_cameras else ""
     return key_values(
         [
@@ -90,12 +107,12 @@ def dataset_facts(summary: DatasetSummary) -> Table:
             ("robot", info.robot or "unknown"),
             ("rate", rate),
             ("episodes", f"{info.num_episodes:,}, {info.num_frames:,} frames"),
-            ("lengths", f"{low:.0f} – {middle:.0f} – {high:.0f} frames{seconds} (shortest – median – longest)"),
+            ("lengths", f"{frames}{seconds} (shortest – median – longest)"),
             ("", sparkline(info.lengths)),
             ("actions", f"{info.action_key} [{info.action_dim}], {int(summary.still.sum())} never move"),
             ("state", f"{info.state_key} [{info.state_dim}]" if info.state_key else "none"),
             ("cameras", (", ".join(info.cameras) or "none") + absent),
-            ("prompts", prompts[0] if summary.prompts else "none"),
+            ("prompts", ", ".join(prompts)),
         ]
     )
 
@@ -104,17 +121,18 @@ def dataset_dimensions(summary: DatasetSummary) -> Table:
     """One row an action dimension: its range and quantiles in native units."""
     info, actions = summary.info, summary.actions
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in ("#", "dimension", "unit"):
-        table.add_column(header)
+    table.add_column("#", no_wrap=True)
+    table.add_column("dimension", overflow="fold")
+    table.add_column("unit", overflow="fold")
     for header in ("min", "q01", "mean", "q99", "max", "std"):
-        table.add_column(header, justify="right")
-    table.add_column("")
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for dim in range(info.action_dim):
         columns = (actions.min, actions.q01, actions.mean, actions.q99, actions.max, actions.std)
         still, flat = summary.still[dim], actions.q99[dim] - actions.q01[dim] <= STILL
         table.add_row(
             str(dim),
-            info.action_names[dim],
+            escape(info.action_names[dim]),
             info.action_units[dim] or "?",
             *(number(values[dim]) for values in columns),
             "never moves" if still else "q01 = q99" if flat else "",
@@ -146,8 +164,9 @@ def tokenizer_facts(tokenizer: ActionTokenizer, folder: str, measured: RoundTrip
 def _codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
     codec, normalizer, source = tokenizer.codec, tokenizer.normalizer, tokenizer.source
     base = codec.alphabet.size
+    bound = f", every value within {codec.atol:g}" if codec.atol else ""
     facts = [
-        ("precision", f"{number(codec.bins)} bins (scale {number(codec.scale)})"),
+        ("precision", f"{number(codec.bins)} bins (scale {number(codec.scale)}){bound}"),
         (
             "vocabulary",
             f"{tokenizer.vocab_size:,}: coefficients -{codec.literals} … {codec.literals} and "
@@ -155,13 +174,12 @@ def _codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
         ),
     ]
     if normalizer is not None:
-        still = f", {len(normalizer.constant_dims)} dimensions never move" if normalizer.constant_dims else ""
+        still = f", {len(normalizer.constant_dims)} of {codec.action_dim} constant" if normalizer.constant_dims else ""
         facts.append(("normaliser", f"{normalizer.method}{', clipped' if normalizer.clip else ''}{still}"))
     if source is not None:
+        chunks = counted(source.chunks, "chunk")
         kept = "" if source.dims is None else f", dimensions {', '.join(map(str, source.dims))}"
-        facts.append(
-            ("fitted on", f"{source.data}{kept}: {source.chunks:,} chunks of {source.episodes} episodes")
-        )
+        facts.append(("fitted on", f"{source.data}{kept}: {chunks} of {counted(source.episodes, 'episode')}"))
     return facts
 
 
@@ -173,9 +191,7 @@ def token_entries(entries: Sequence[TokenEntry]) -> Table:
     table.add_column("uses", justify="right")
     table.add_column("coefficients, in the order of the stream", overflow="ellipsis", no_wrap=True)
     for entry in entries:
-        table.add_row(
-            str(entry.id), str(entry.length), "?" if entry.uses is None else f"{entry.uses:,}", entry.text
-        )
+        table.add_row(str(entry.id), str(entry.length), "?" if entry.uses is None else f"{entry.uses:,}", entry.text)
     return table
 
 
@@ -184,6 +200,11 @@ def sparkline(values: NDArray[np.integer[Any]], bins: int = 40) -> str:
     counts, _ = np.histogram(values, bins=min(bins, max(1, len(np.unique(values)))))
     heights = np.ceil(counts / max(1, counts.max()) * 8).astype(int)
     return "".join(" ▁▂▃▄▅▆▇█"[height] for height in heights)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 episode``, ``2,000 episodes``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def number(value: float) -> str:

@@ -2,24 +2,26 @@
 
 from fastki.tokenizer.base import ActionTokenizer, Decoded
 from fastki.tokenizer.codec import Codec
+from fastki.tokenizer.corruption import CorruptionRow, corruption_study
 from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.fit import FitSettings
-from fastki.tokenizer.pipeline import (
-    Fitted,
-    FitOptions,
+from fastki.tokenizer.grammar import TokenGrammar
+from fastki.tokenizer.pipeline import FitOptions, Fitted, fit_on_dataset
+from fastki.tokenizer.published import PublishedFast
+from fastki.tokenizer.replay import (
     Measured,
     RoundTripOptions,
-    fit_on_dataset,
+    corruption_on_dataset,
     open_source,
     roundtrip_on_dataset,
 )
-from fastki.tokenizer.published import PublishedFast
 from fastki.tokenizer.roundtrip import RoundTrip, roundtrip
 from fastki.tokenizer.store import load_tokenizer, save_tokenizer
 
 __all__ = [
     "ActionTokenizer",
     "Codec",
+    "CorruptionRow",
     "Decoded",
     "FastTokenizer",
     "FitOptions",
@@ -29,6 +31,9 @@ __all__ = [
     "PublishedFast",
     "RoundTrip",
     "RoundTripOptions",
+    "TokenGrammar",
+    "corruption_on_dataset",
+    "corruption_study",
     "fit_on_dataset",
     "load_tokenizer",
     "open_source",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,22 @@ class Decoded:
 
     actions: NDArray[np.float64]
     repairs: Repairs
+
+
+class DecodeOptions(TypedDict, total=False):
+    """Options of decoding.
+
+    Attributes:
+        previous: the action before each chunk, ``[N, A]``, in the units of the chunks; for ``reference="previous"``.
+        horizon: H, if another than the tokenizer was fitted for.
+        action_dim: A, likewise.
+        on_unknown: what to do with an id outside the vocabulary, ``error`` (the default) or ``skip``.
+    """
+
+    previous: ArrayLike | None
+    horizon: int | None
+    action_dim: int | None
+    on_unknown: Unknown
 
 
 class ActionTokenizer(abc.ABC):
@@ -65,8 +81,13 @@ class ActionTokenizer(abc.ABC):
         """A that the tokenizer was fitted for, or None where its files do not say."""
 
     @abc.abstractmethod
-    def encode_normalized(self, actions: ArrayLike) -> list[NDArray[np.int32]]:
+    def encode_normalized(self, actions: ArrayLike, *, previous: ArrayLike | None = None) -> list[NDArray[np.int32]]:
         """Token ids (int32 ``[L]`` each) of normalised chunks ``[N, H, A]`` or of one chunk ``[H, A]``.
+
+        Args:
+            actions: normalised units.
+            previous: the normalised action before each chunk, ``[N, A]`` or ``[A]``; only a tokenizer fitted with
+                ``reference="previous"`` looks at it, here and in decoding.
 
         Raises:
             UsageError: the shape does not fit.
@@ -75,18 +96,15 @@ class ActionTokenizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def decode_normalized_report(
-        self,
-        tokens: Sequence[ArrayLike],
-        *,
-        horizon: int | None = None,
-        action_dim: int | None = None,
-        on_unknown: Unknown = "error",
-    ) -> Decoded:
+    def decode_normalized_report(self, tokens: Sequence[ArrayLike], **options: Unpack[DecodeOptions]) -> Decoded:
         """Normalised chunks of token sequences, with the repairs that malformed ones needed.
 
         A sequence that is too short is completed with zero coefficients (writers leave trailing zeros out, so
         that is no repair), one that is too long is cut.
+
+        Args:
+            tokens: N sequences of ids.
+            options: see :class:`DecodeOptions`.
 
         Raises:
             TokenizerError: an id outside the vocabulary, unless ``on_unknown="skip"``.
@@ -94,58 +112,39 @@ class ActionTokenizer(abc.ABC):
         """
 
     def decode_normalized(
-        self,
-        tokens: Sequence[ArrayLike],
-        *,
-        strict: bool = False,
-        horizon: int | None = None,
-        action_dim: int | None = None,
-        on_unknown: Unknown = "error",
+        self, tokens: Sequence[ArrayLike], *, strict: bool = False, **options: Unpack[DecodeOptions]
     ) -> NDArray[np.float64]:
         """Normalised chunks float64 ``[N, H, A]`` of token sequences; see :meth:`decode_normalized_report`.
 
         Raises:
             DecodeError: ``strict=True`` and a sequence needed a repair.
         """
-        decoded = self.decode_normalized_report(
-            tokens, horizon=horizon, action_dim=action_dim, on_unknown=on_unknown
-        )
+        decoded = self.decode_normalized_report(tokens, **options)
         if strict:
             _refuse_repairs(decoded.repairs)
         return decoded.actions
 
-    def encode(self, actions: ArrayLike) -> list[NDArray[np.int32]]:
-        """Token ids of chunks ``[N, H, A]`` (or one ``[H, A]``) in native units."""
-        return self.encode_normalized(self._own_normalizer().normalize(as_chunks(actions)))
+    def encode(self, actions: ArrayLike, *, previous: ArrayLike | None = None) -> list[NDArray[np.int32]]:
+        """As :meth:`encode_normalized`, chunks and the actions before them in native units."""
+        normalizer = self._own_normalizer()
+        normalized = normalizer.normalize(as_chunks(actions))
+        return self.encode_normalized(normalized, previous=_normalized(normalizer, previous))
 
     def decode(
-        self,
-        tokens: Sequence[ArrayLike],
-        *,
-        strict: bool = False,
-        horizon: int | None = None,
-        action_dim: int | None = None,
-        on_unknown: Unknown = "error",
+        self, tokens: Sequence[ArrayLike], *, strict: bool = False, **options: Unpack[DecodeOptions]
     ) -> NDArray[np.float64]:
-        """Chunks float64 ``[N, H, A]`` in native units; arguments as :meth:`decode_normalized`."""
-        normalized = self.decode_normalized(
-            tokens, strict=strict, horizon=horizon, action_dim=action_dim, on_unknown=on_unknown
-        )
-        return self._own_normalizer().unnormalize(normalized)
+        """As :meth:`decode_normalized`, in native units."""
+        decoded = self.decode_report(tokens, **options)
+        if strict:
+            _refuse_repairs(decoded.repairs)
+        return decoded.actions
 
-    def decode_report(
-        self,
-        tokens: Sequence[ArrayLike],
-        *,
-        horizon: int | None = None,
-        action_dim: int | None = None,
-        on_unknown: Unknown = "error",
-    ) -> Decoded:
-        """As :meth:`decode`, with the repairs."""
-        decoded = self.decode_normalized_report(
-            tokens, horizon=horizon, action_dim=action_dim, on_unknown=on_unknown
-        )
-        return Decoded(self._own_normalizer().unnormalize(decoded.actions), decoded.repairs)
+    def decode_report(self, tokens: Sequence[ArrayLike], **options: Unpack[DecodeOptions]) -> Decoded:
+        """As :meth:`decode_normalized_report`, in native units."""
+        normalizer = self._own_normalizer()
+        options["previous"] = _normalized(normalizer, options.get("previous"))
+        decoded = self.decode_normalized_report(tokens, **options)
+        return Decoded(normalizer.unnormalize(decoded.actions), decoded.repairs)
 
     def _own_normalizer(self) -> Normalizer:
         if self.normalizer is None:
@@ -205,6 +204,10 @@ def split_unknown(tokens: Ragged, vocab_size: int, on_unknown: Unknown) -> tuple
     before = np.concatenate([[0], np.cumsum(bad)])
     lost = np.diff(before[tokens.offsets])
     return Ragged(tokens.values[~bad], tokens.offsets - before[tokens.offsets]), lost
+
+
+def _normalized(normalizer: Normalizer, previous: ArrayLike | None) -> NDArray[np.float64] | None:
+    return None if previous is None else normalizer.normalize(np.asarray(previous))
 
 
 def _refuse_repairs(repairs: Repairs) -> None:

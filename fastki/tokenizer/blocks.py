@@ -7,18 +7,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
 
 
-def map_blocks(
-    work: Callable[[NDArray[np.floating]], T], chunks: NDArray[np.floating], *, values: int
-) -> Iterator[T]:
-    """``work`` on blocks of about ``values`` values of chunks ``[N, H, A]``, results in order.
+def map_blocks(work: Callable[[NDArray[Any]], T], chunks: NDArray[Any], *, values: int) -> Iterator[T]:
+    """``work`` on blocks of about ``values`` values along the first axis of ``chunks`` ``[N, …]``, results in order.
 
     One block runs in the caller's thread, several on as many threads as there are cores, with no more of them under
     way than that: the kernels and matrix products below release the interpreter's lock.

@@ -1,15 +1,14 @@
 """BPE encoding and decoding of many sequences in one call.
 
 To encode is to apply, again and again, the lowest-ranked merge that fits, leftmost first, as Hugging Face's
-``tokenizers`` does. Where no merge that involves the id made has a lower rank, all places of a rank can go in one
-pass from left to right; that is so for every merge of a trained table. The sequences at hand are short and mostly
-zeros, so passes over an array that shrinks fast beat a heap of places.
-
-All helpers are in this file because Numba's cache does not notice a change in another one.
+``tokenizers`` does. Where no merge that involves the id made has a lower rank, all places of a rank can go in
+one pass from left to right; that is so for every merge of a trained table. The sequences at hand are short and
+mostly zeros, so passes over an array that shrinks fast beat a heap of places.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,20 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
+Int = Any  # an integer of Python or, inside a kernel, of the machine
 
 _EMPTY = -1
 _NO_RANK = np.int32(2**31 - 1)
 
-_helper = njit(nogil=True, error_model="numpy")
-_kernel = njit(nogil=True, error_model="numpy", cache=True)
+_helper: Callable[[Any], Any] = njit(nogil=True, error_model="numpy")
+_kernel: Callable[[Any], Any] = njit(nogil=True, error_model="numpy", cache=True)
 
 
 # -- which merge a pair has ----------------------------------------------------------------------------------
 
 
 @_helper
-def _find(table: Longs, code: int) -> Any:
+def _find(table: Longs, code: Int) -> Any:
     """Where a pair's entry is, or the empty cell where it belongs."""
     mask = np.uint64(len(table) - 1)
     at = ((np.uint64(code) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & mask
@@ -40,23 +40,23 @@ def _find(table: Longs, code: int) -> Any:
 
 
 @_helper
-def _rank(table: Longs, code: int) -> Any:
+def _rank(table: Longs, code: Int) -> Any:
     """Rank of a pair's merge, _NO_RANK without one: the low word of an empty cell is 31 ones."""
     return np.int32(table[_find(table, code)] & 0x7FFFFFFF)
 
 
 @_helper
-def _code(a: int, b: int) -> int:
+def _code(a: Int, b: Int) -> Any:
     return (np.int64(a) << 16) | np.int64(b)
 
 
 @_kernel
-def index_kernel(merges: Ints, merged: Ints, vocab_size: int) -> tuple[Longs, Ints]:
+def index_kernel(merges: Ints, merged: Ints, vocab_size: Int) -> tuple[Longs, Ints]:
     """What :func:`encode_kernel` needs of a table of merges.
 
-    Returns a hash table from pair to rank, int64 [a power of two], the pair (two uint16) in the high word and the
-    rank in the low one, of a pair that comes twice the later rank; and int32 [M], what each rank makes: the id, or
-    its complement where the merge must go one place at a time.
+    Returns a hash table from pair to rank, int64 [a power of two], with the pair (two uint16) in the high word and
+    the rank in the low one, of a pair that comes twice the later rank; and int32 [M], what each rank makes: the
+    id, or its complement where the merge must go one place at a time.
     """
     size = 16
     while size < 3 * len(merges):
@@ -79,7 +79,7 @@ def index_kernel(merges: Ints, merged: Ints, vocab_size: int) -> tuple[Longs, In
 
 
 @_helper
-def _first_ranks(ids: Ints, ranks: Ints, size: int, table: Longs) -> None:
+def _first_ranks(ids: Ints, ranks: Ints, size: Int, table: Longs) -> None:
     """Rank of each neighbouring pair; none for the last id."""
     last_code, last_rank = np.int64(-1), _NO_RANK
     for i in range(size - 1):
@@ -91,7 +91,7 @@ def _first_ranks(ids: Ints, ranks: Ints, size: int, table: Longs) -> None:
 
 
 @_helper
-def _lowest(ranks: Ints, size: int) -> Any:
+def _lowest(ranks: Ints, size: Int) -> Any:
     lowest = _NO_RANK
     for i in range(size):
         lowest = min(lowest, ranks[i])
@@ -99,7 +99,7 @@ def _lowest(ranks: Ints, size: int) -> Any:
 
 
 @_helper
-def _pass(ids: Ints, ranks: Ints, size: int, rank: int, token: int, once: bool, table: Longs) -> int:
+def _pass(ids: Ints, ranks: Ints, size: Int, rank: Int, token: Int, once: bool, table: Longs) -> Any:
     """Merge the places of one rank, which there are, from left to right. Returns the new size."""
     read = 0
     while ranks[read] != rank:
@@ -129,7 +129,7 @@ def _pass(ids: Ints, ranks: Ints, size: int, rank: int, token: int, once: bool, 
 
 
 @_kernel
-def encode_kernel(values: Ints, offsets: Longs, num_symbols: int, table: Longs, made: Ints) -> Any:
+def encode_kernel(values: Ints, offsets: Longs, num_symbols: Int, table: Longs, made: Ints) -> Any:
     """(ids int32 [L], where each sequence's ids end int64 [N], index of a bad symbol in `values` or -1)."""
     longest = 0
     for i in range(len(offsets) - 1):
@@ -187,7 +187,7 @@ def decode_kernel(ids: Ints, offsets: Longs, text: Ints, at: Longs) -> Any:
 
 
 @_kernel
-def expand_kernel(num_symbols: int, merges: Ints, merged: Ints, vocab_size: int, limit: int) -> Any:
+def expand_kernel(num_symbols: Int, merges: Ints, merged: Ints, vocab_size: Int, limit: Int) -> Any:
     """(text int32 [T], at int64 [vocab_size + 1], index of a merge that contradicts the others or -1).
 
     Each id must be made at least once from smaller ones, and always stand for the same symbols. Gives up with
@@ -222,7 +222,7 @@ def expand_kernel(num_symbols: int, merges: Ints, merged: Ints, vocab_size: int,
 
 
 @_helper
-def _spell(text: Ints, at: Longs, pair: Ints, token: int, write: bool) -> bool:
+def _spell(text: Ints, at: Longs, pair: Ints, token: Int, write: bool) -> Any:
     """Whether `token` reads as the pair does, after making it so if `write`."""
     to = at[token]
     for part in pair:

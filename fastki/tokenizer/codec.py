@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from fastki.errors import TokenizerError, UsageError
 from fastki.tokenizer.bound import quantize_within
 from fastki.tokenizer.dct import dct, idct
 from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.rounding import round_for_rate, round_with_dead_zone
 from fastki.tokenizer.stream import (
     MAX_COEFFICIENT,
     Alphabet,
@@ -25,6 +27,9 @@ from fastki.tokenizer.stream import (
 )
 
 MAX_HORIZON = 4096
+
+Reference = Literal["none", "previous"]
+REFERENCES: tuple[Reference, ...] = ("none", "previous")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class Codec:
         order: of the coefficients in the stream, ``freq`` (FAST's) or ``dim``.
         atol: a bound on every value's absolute error, normalised units, that the encoder verifies and keeps chunk
             by chunk; None rounds each coefficient to the nearest step and promises nothing.
+        reference: ``previous`` writes a chunk relative to the action before it, which the decoder then needs too.
+        deadzone: added to the half step below which a coefficient becomes 0, in steps, 0 to 0.5; not with ``atol``.
+        rdo: squared error, in steps², that one bit is worth in rate–distortion-optimised rounding; 0 rounds to the
+            nearest; not with ``atol`` or ``deadzone``.
+        zero_share: H shares in (0, 1), what rdo's estimate of bits rests on; see ``rounding.zero_shares``.
     """
 
     horizon: int
@@ -48,6 +58,10 @@ class Codec:
     literals: int
     order: Order = "freq"
     atol: float | None = None
+    reference: Reference = "none"
+    deadzone: float = 0.0
+    rdo: float = 0.0
+    zero_share: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.horizon <= MAX_HORIZON:
@@ -58,7 +72,29 @@ class Codec:
             raise UsageError(f"the scale must be a positive number, not {self.scale}")
         if self.atol is not None and not (math.isfinite(self.atol) and self.atol > 0):
             raise UsageError(f"atol must be a positive number, not {self.atol}")
+        if self.reference not in REFERENCES:
+            raise UsageError(f"--reference {self.reference!r} is unknown: use {' or '.join(REFERENCES)}")
+        self._check_rounding()
         Alphabet(self.literals, self.order)
+
+    def _check_rounding(self) -> None:
+        if not 0 <= self.deadzone <= 0.5:
+            raise UsageError(f"--deadzone must lie in [0, 0.5] steps, not {self.deadzone}")
+        if not 0 <= self.rdo < math.inf:
+            raise UsageError(f"--rdo must be 0 or more, not {self.rdo}: about 0.1 balances error and length")
+        chosen = [
+            name
+            for name, used in (("--atol", self.atol is not None), ("--deadzone", self.deadzone), ("--rdo", self.rdo))
+            if used
+        ]
+        if len(chosen) > 1:
+            raise UsageError(
+                f"{' and '.join(chosen)} round coefficients in different ways: give one of them"
+                + (" (with --bins or --scale instead of --atol)" if "--atol" in chosen else "")
+            )
+        shares = self.zero_share
+        if self.rdo and not (len(shares) == self.horizon and all(0 < share < 1 for share in shares)):
+            raise UsageError(f"rdo needs {self.horizon} shares of zeros in (0, 1), not {len(shares)}")
 
     @property
     def bins(self) -> float:
@@ -70,9 +106,7 @@ class Codec:
         """The base symbols of this codec's streams."""
         return Alphabet(self.literals, self.order)
 
-    def quantize(
-        self, normalized: NDArray[np.floating]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32] | None]:
+    def quantize(self, normalized: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int32] | None]:
         """Coefficients int64 ``[N, H, A]`` of normalised chunks ``[N, H, A]``, and refinements int32 ``[N, A]``.
 
         Without ``atol`` there is no refinement (None).
@@ -88,7 +122,14 @@ class Codec:
         scaled *= self.scale
         if scaled.size and max(scaled.max(), -scaled.min()) > MAX_COEFFICIENT:
             _refuse_magnitude(chunks, scaled)
-        return np.rint(scaled, out=scaled).astype(np.int64), None
+        return self._round(scaled), None
+
+    def _round(self, scaled: NDArray[np.float64]) -> NDArray[np.int64]:
+        if self.deadzone:
+            return round_with_dead_zone(scaled, self.deadzone)
+        if self.rdo:
+            return round_for_rate(scaled, self.rdo, self.zero_share, self.order)
+        return np.rint(scaled, out=scaled).astype(np.int64)
 
     def dequantize(
         self, coefficients: NDArray[np.int64], finer: NDArray[np.int32] | None = None

@@ -24,7 +24,7 @@ def dct_matrix(horizon: int) -> NDArray[np.float64]:
     """
     frequency = np.arange(horizon)[:, None]
     quarter_turns = (2 * np.arange(horizon)[None, :] + 1) * frequency % (4 * horizon)
-    matrix = np.cos(np.pi / (2 * horizon) * quarter_turns) * np.sqrt(2 / horizon)
+    matrix: NDArray[np.float64] = np.cos(np.pi / (2 * horizon) * quarter_turns) * np.sqrt(2 / horizon)
     matrix[0] = np.sqrt(1 / horizon)
     matrix.setflags(write=False)
     return matrix
@@ -32,9 +32,11 @@ def dct_matrix(horizon: int) -> NDArray[np.float64]:
 
 def dct(chunks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coefficients float64 ``[N, H, A]`` of chunks ``[N, H, A]``; axis 1 becomes frequency."""
-    return np.matmul(dct_matrix(chunks.shape[1]), chunks)
+    product: NDArray[np.float64] = np.matmul(dct_matrix(chunks.shape[1]), chunks)
+    return product
 
 
 def idct(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     """Chunks float64 ``[N, H, A]`` of coefficients ``[N, H, A]``: the inverse of :func:`dct`."""
-    return np.matmul(dct_matrix(coefficients.shape[1]).T, coefficients)
+    product: NDArray[np.float64] = np.matmul(dct_matrix(coefficients.shape[1]).T, coefficients)
+    return product

@@ -9,14 +9,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastki.data import Chunks, Normalizer
 from fastki.errors import UsageError
-from fastki.tokenizer.base import ActionTokenizer, Decoded, Unknown, as_chunks, as_token_lists, split_unknown
+from fastki.tokenizer.base import ActionTokenizer, Decoded, DecodeOptions, as_chunks, as_token_lists, split_unknown
 from fastki.tokenizer.blocks import map_blocks
 from fastki.tokenizer.bpe import Bpe
 from fastki.tokenizer.codec import Codec
@@ -55,9 +55,7 @@ class FastTokenizer(ActionTokenizer):
 
     def __post_init__(self) -> None:
         if self.bpe.num_symbols != self.codec.alphabet.size:
-            raise UsageError(
-                f"the BPE has {self.bpe.num_symbols} base symbols, the codec {self.codec.alphabet.size}"
-            )
+            raise UsageError(f"the BPE has {self.bpe.num_symbols} base symbols, the codec {self.codec.alphabet.size}")
 
     @classmethod
     def fit(
@@ -76,9 +74,7 @@ class FastTokenizer(ActionTokenizer):
         """
         from fastki.tokenizer.fit import FitSettings, fit_tokenizer
 
-        return fit_tokenizer(
-            chunks, FitSettings(**settings), normalizer=normalizer, source=source, progress=progress
-        )
+        return fit_tokenizer(chunks, FitSettings(**settings), normalizer=normalizer, source=source, progress=progress)
 
     @staticmethod
     def load(folder: str | os.PathLike[str]) -> ActionTokenizer:
@@ -113,13 +109,16 @@ class FastTokenizer(ActionTokenizer):
     def action_dim(self) -> int:
         return self.codec.action_dim
 
-    def encode_normalized(self, actions: ArrayLike) -> list[NDArray[np.int32]]:
+    def encode_normalized(self, actions: ArrayLike, *, previous: ArrayLike | None = None) -> list[NDArray[np.int32]]:
         chunks = as_chunks(actions)
         if chunks.shape[1:] != (self.horizon, self.action_dim):
             raise UsageError(
                 f"chunks have shape [N, {chunks.shape[1]}, {chunks.shape[2]}], this tokenizer was fitted for "
                 f"[N, {self.horizon}, {self.action_dim}]: choose --horizon and --dims to match, or fit anew"
             )
+        reference = self._reference(previous, len(chunks), self.action_dim)
+        if reference is not None:
+            chunks = chunks - reference
         if len(chunks) == 1:
             return [self.bpe.encode_one(self.codec.write(chunks).values)]
         return [row for block in map_blocks(self._encode_block, chunks, values=_BLOCK_VALUES) for row in block]
@@ -127,14 +126,24 @@ class FastTokenizer(ActionTokenizer):
     def _encode_block(self, chunks: NDArray[np.floating]) -> Ragged:
         return self.bpe.encode(self.codec.write(chunks), threads=1)
 
-    def decode_normalized_report(
-        self,
-        tokens: Sequence[ArrayLike],
-        *,
-        horizon: int | None = None,
-        action_dim: int | None = None,
-        on_unknown: Unknown = "error",
-    ) -> Decoded:
-        known, unknown = split_unknown(as_token_lists(tokens), self.vocab_size, on_unknown)
-        actions, repairs = self.codec.read(self.bpe.decode(known), horizon=horizon, action_dim=action_dim)
+    def decode_normalized_report(self, tokens: Sequence[ArrayLike], **options: Unpack[DecodeOptions]) -> Decoded:
+        given = as_token_lists(tokens)
+        known, unknown = split_unknown(given, self.vocab_size, options.get("on_unknown", "error"))
+        actions, repairs = self.codec.read(
+            self.bpe.decode(known), horizon=options.get("horizon"), action_dim=options.get("action_dim")
+        )
+        reference = self._reference(options.get("previous"), len(actions), actions.shape[2])
+        if reference is not None:
+            actions += reference
         return Decoded(actions, replace(repairs, unknown=unknown))
+
+    def _reference(self, previous: ArrayLike | None, chunks: int, dims: int) -> NDArray[np.float64] | None:
+        """What each chunk is relative to, float64 ``[N, 1, A]``, or None for absolute chunks."""
+        if self.codec.reference == "none":
+            return None
+        if previous is None:
+            raise UsageError("this tokenizer writes chunks relative to the action before them: give previous= [N, A]")
+        reference = np.atleast_2d(np.asarray(previous, dtype=np.float64))
+        if reference.shape != (chunks, dims) or not np.isfinite(reference).all():
+            raise UsageError(f"previous must be finite actions [{chunks}, {dims}], not of shape {reference.shape}")
+        return reference[:, None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +17,10 @@ from fastki.errors import UsageError
 from fastki.tokenizer.base import as_chunks
 from fastki.tokenizer.blocks import map_blocks
 from fastki.tokenizer.bpe import train_bpe
-from fastki.tokenizer.codec import Codec, require_finite
+from fastki.tokenizer.codec import Codec, Reference, require_finite
 from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.rounding import zero_shares
 from fastki.tokenizer.source import TokenizerSource
 from fastki.tokenizer.stream import MAX_LITERALS, MIN_LITERALS, Alphabet, Order, write_stream
 
@@ -47,6 +49,9 @@ class FitSettings:
         atol: a bound that the encoder keeps on every value of every chunk, normalised units; the scale is then the
             one that takes the fewest tokens. 0.01 where none of the three is given.
         order: of the coefficients, ``freq`` (FAST's) or ``dim``.
+        reference: ``previous`` writes chunks relative to the action before them.
+        deadzone: widens the zero of the rounding, in steps; with ``scale`` or ``bins``.
+        rdo: rate–distortion-optimised rounding, squared error in steps² a bit; with ``scale`` or ``bins``.
 
     Raises:
         UsageError: more than one of ``scale``, ``bins``, ``atol``, or a value out of range.
@@ -57,6 +62,9 @@ class FitSettings:
     bins: float | None = None
     atol: float | None = None
     order: Order = "freq"
+    reference: Reference = "none"
+    deadzone: float = 0.0
+    rdo: float = 0.0
 
     def __post_init__(self) -> None:
         if not MIN_VOCAB <= self.vocab_size <= MAX_VOCAB:
@@ -107,8 +115,9 @@ def fit_tokenizer(
     if normalizer is None:
         normalizer = Normalizer.fit(native.reshape(-1, native.shape[2]))
     report = progress or (lambda *_: None)
-    codec = _choose_codec(_sample(native, normalizer), settings, report)
-    streams = _streams(codec, native, normalizer, report)
+    inputs = _Inputs(native, _previous(chunks, settings), normalizer)
+    codec = _choose_codec(inputs.sample(), settings, report)
+    streams = _streams(codec, inputs, report)
     bpe = train_bpe(
         streams,
         num_symbols=codec.alphabet.size,
@@ -118,16 +127,56 @@ def fit_tokenizer(
     return FastTokenizer(codec, bpe, normalizer, source)
 
 
-def _sample(native: NDArray[np.floating], normalizer: Normalizer) -> NDArray[np.float64]:
-    """At most :data:`_TRIAL_CHUNKS` chunks, evenly spread, normalised."""
-    picked = np.linspace(0, len(native) - 1, min(len(native), _TRIAL_CHUNKS)).astype(int)
-    return normalizer.normalize(native[picked])
+@dataclass(frozen=True)
+class _Inputs:
+    """Chunks on their way to a codec: normalised, relative to what is before them if that is asked for.
+
+    Attributes:
+        native: ``[N, H, A]``.
+        previous: native ``[N, A]``, or None.
+        normalizer: for both.
+    """
+
+    native: NDArray[np.floating]
+    previous: NDArray[np.floating] | None
+    normalizer: Normalizer
+
+    def at(self, picked: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """What the codec sees of the chunks at ``picked``."""
+        chunks = self.normalizer.normalize(self.native[picked])
+        if self.previous is not None:
+            chunks -= self.normalizer.normalize(self.previous[picked])[:, None]
+        return chunks
+
+    def sample(self) -> NDArray[np.float64]:
+        """At most :data:`_TRIAL_CHUNKS` chunks, evenly spread."""
+        count = len(self.native)
+        return self.at(np.linspace(0, count - 1, min(count, _TRIAL_CHUNKS)).astype(int))
+
+
+def _previous(chunks: Chunks | ArrayLike, settings: FitSettings) -> NDArray[np.floating] | None:
+    if settings.reference == "none":
+        return None
+    if not isinstance(chunks, Chunks):
+        raise UsageError("reference='previous' needs the actions before the chunks: fit on Chunks, not on an array")
+    return chunks.previous
 
 
 def _choose_codec(sample: NDArray[np.float64], settings: FitSettings, report: Progress) -> Codec:
     horizon, action_dim = sample.shape[1:]
     scale = settings.scale if settings.bins is None else settings.bins / 2
-    base = Codec(horizon, action_dim, scale or 1.0, MIN_LITERALS, settings.order, settings.bound)
+    base = Codec(
+        horizon,
+        action_dim,
+        scale or 1.0,
+        MIN_LITERALS,
+        order=settings.order,
+        atol=settings.bound,
+        reference=settings.reference,
+        deadzone=settings.deadzone,
+    )
+    if settings.rdo:
+        base = replace(base, rdo=settings.rdo, zero_share=zero_shares(base.quantize(sample)[0]))
     if settings.bound is not None:
         scale = _cheapest_scale(base, sample, settings, report)
         base = replace(base, scale=scale)
@@ -207,14 +256,15 @@ def _tokens(trained: Ragged, tested: Ragged, alphabet: Alphabet, vocab_size: int
     return len(bpe.encode(tested).values)
 
 
-def _streams(
-    codec: Codec, native: NDArray[np.floating], normalizer: Normalizer, report: Progress
-) -> Ragged:
+def _streams(codec: Codec, inputs: _Inputs, report: Progress) -> Ragged:
     """The streams of all chunks, made a block at a time: the numbers before them take many times their memory."""
-    done = 0
-    parts = []
-    for part in map_blocks(lambda block: codec.write(normalizer.normalize(block)), native, values=_BLOCK_VALUES):
+    done, parts = 0, []
+    indices = np.arange(len(inputs.native))
+    chunk_values = inputs.native[0].size
+    for part in map_blocks(
+        lambda picked: codec.write(inputs.at(picked)), indices, values=_BLOCK_VALUES // chunk_values
+    ):
         parts.append(part)
         done += len(part)
-        report("streams", done, len(native))
+        report("streams", done, len(indices))
     return Ragged.concatenate(parts)

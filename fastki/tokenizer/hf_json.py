@@ -32,7 +32,7 @@ def to_tokenizer_json(bpe: Bpe) -> str:
         "vocab": {text: token for token, text in enumerate(texts)},
         "merges": [[texts[left], texts[right]] for left, right in bpe.merges],
     }
-    document = {
+    document: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,

@@ -66,9 +66,7 @@ class _Search:
     def __init__(self, normalized: NDArray[np.float64], atol: float) -> None:
         chunk_values = max(1, normalized[:1].size)
         per_block = max(1, min(256, _BLOCK_VALUES // chunk_values))
-        self.blocks = [
-            dct(normalized[start : start + per_block]) for start in range(0, len(normalized), per_block)
-        ]
+        self.blocks = [dct(normalized[start : start + per_block]) for start in range(0, len(normalized), per_block)]
         self.order = list(range(len(self.blocks)))
         self.atol = atol
 

@@ -47,7 +47,7 @@ class FastkiProcessor(ProcessorMixin):
                 f"{self.folder}/fastki.json has format version {document.get('format_version')}, this processor "
                 f"reads version {FORMAT_VERSION}: export the tokenizer again with a matching fastki"
             )
-        codec = document["codec"]
+        self.codec = codec = document["codec"]
         self.time_horizon = codec["horizon"]
         self.action_dim = codec["action_dim"]
         self.scale = codec["scale"]
@@ -84,8 +84,12 @@ class FastkiProcessor(ProcessorMixin):
                 shutil.copyfile(self.folder / path.name, path)
         return [str(path) for path in written]
 
-    def __call__(self, action_chunk):
-        """Token ids of normalised chunks [N, H, A] or of one [H, A]: a list of lists of int."""
+    def __call__(self, action_chunk, *, previous=None):
+        """Token ids of normalised chunks [N, H, A] or of one [H, A]: a list of lists of int.
+
+        A tokenizer fitted with `--reference previous` needs `previous`, the normalised action before each chunk [N, A],
+        here and in `decode`.
+        """
         chunks = np.asarray(action_chunk, dtype=np.float64)
         chunks = chunks[None] if chunks.ndim == 2 else chunks
         if chunks.ndim != 3:
@@ -93,11 +97,12 @@ class FastkiProcessor(ProcessorMixin):
         if not np.isfinite(chunks).all():
             chunk, step, dim = np.argwhere(~np.isfinite(chunks))[0]
             raise ValueError(f"chunk {chunk}, step {step}, dimension {dim} is {chunks[chunk, step, dim]}")
+        chunks = chunks - self._reference(previous)
         spectra = np.matmul(_dct_matrix(chunks.shape[1]), chunks)
         if self.atol is None:
             if spectra.size and np.abs(spectra).max() * self.scale > MAX_COEFFICIENT:
                 raise ValueError("a coefficient is too large to write: are the actions normalised?")
-            coefficients = np.rint(spectra * self.scale).astype(np.int64)
+            coefficients = self._round(spectra * self.scale)
             finer = np.zeros((len(chunks), chunks.shape[2]), dtype=np.int64)
         else:
             pairs = [_Bounded(self.scale, self.atol).chunk(*pair) for pair in zip(chunks, spectra, strict=True)]
@@ -106,13 +111,30 @@ class FastkiProcessor(ProcessorMixin):
         texts = [self._write(*pair) for pair in zip(coefficients, finer, strict=True)]
         return [encoding.ids for encoding in self._bpe.encode_batch(texts, add_special_tokens=False)]
 
-    def decode(self, tokens, *, time_horizon=None, action_dim=None):
+    def decode(self, tokens, *, time_horizon=None, action_dim=None, previous=None):
         """Normalised chunks float64 [N, H, A] of token lists; malformed ones are repaired, never refused."""
         horizon, dims = time_horizon or self.time_horizon, action_dim or self.action_dim
         read = [self._read(ids, horizon, dims) for ids in tokens]
         values = np.array([values for values, _ in read]).reshape(-1, horizon, dims) / self.scale
         values *= np.exp2(-np.array([finer for _, finer in read]).reshape(-1, 1, dims))
-        return np.matmul(_dct_matrix(horizon).T, values)
+        return np.matmul(_dct_matrix(horizon).T, values) + self._reference(previous)
+
+    def _reference(self, previous):
+        if self.codec["reference"] == "none":
+            return 0.0
+        if previous is None:
+            raise ValueError("this tokenizer writes chunks relative to the action before them: give previous= [N, A]")
+        return np.atleast_2d(np.asarray(previous, dtype=np.float64))[:, None]
+
+    def _round(self, scaled):
+        """Integers of scaled coefficients [N, H, A]: `fastki/tokenizer/rounding.py`."""
+        codec = self.codec
+        if codec["rdo"]:
+            return _round_for_rate(scaled, codec["rdo"], np.array(codec["zero_share"])[:, None], self.order)
+        rounded = np.rint(scaled)
+        if codec["deadzone"]:
+            rounded[np.abs(scaled) < 0.5 + codec["deadzone"]] = 0
+        return rounded.astype(np.int64)
 
     def _write(self, coefficients, finer):
         """Stream of one chunk's coefficients [H, A] and refinements [A], as text."""
@@ -327,6 +349,23 @@ class _CoefficientText:
         # Refined dimensions have coefficients between the integers of the common scale: the nearest must do here.
         whole = np.rint(values * np.exp2(-finer)).astype(np.int64)
         return "".join(chr(value - MIN_TOKEN) for value in whole.ravel().tolist())
+
+
+def _round_for_rate(scaled, price, zero, order):
+    """Integers of least squared error + price · bits; zero [H, 1] is the share of zeros at each frequency."""
+    best, cost = np.zeros(scaled.shape), scaled**2 - price * np.log2(zero)
+    for candidate in (np.floor(scaled), np.ceil(scaled)):
+        bits = 2 - np.log2(1 - zero) + 2 * np.log2(np.maximum(np.abs(candidate), 1))
+        mine = np.where(candidate == 0, np.inf, (scaled - candidate) ** 2 + price * bits)
+        best, cost = np.where(mine < cost, candidate, best), np.minimum(mine, cost)
+    saved = scaled**2 - cost
+    axes = (0, 1, 2) if order == "freq" else (0, 2, 1)
+    shape = np.transpose(saved, axes).shape
+    streams = np.transpose(saved, axes).reshape((shape[0], -1) if order == "freq" else (-1, shape[2]))
+    totals = np.cumsum(streams, axis=1)
+    ends = np.where(totals.max(axis=1) > 0, totals.argmax(axis=1), -1)
+    written = (np.arange(streams.shape[1]) <= ends[:, None]).reshape(shape)
+    return np.where(np.transpose(written, axes), best, 0).astype(np.int64)
 
 
 def _until_zeros(values):

@@ -15,14 +15,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastki.data import Normalizer
 from fastki.errors import TokenizerError, UsageError
-from fastki.tokenizer.base import ActionTokenizer, Decoded, Unknown, as_chunks, as_token_lists, split_unknown
+from fastki.tokenizer.base import ActionTokenizer, Decoded, DecodeOptions, as_chunks, as_token_lists, split_unknown
 from fastki.tokenizer.codec import require_finite
 from fastki.tokenizer.dct import idct
 from fastki.tokenizer.ragged import Ragged
@@ -73,7 +73,7 @@ class PublishedFast(ActionTokenizer):
         """The same tokenizer with a map between native and normalised units."""
         return replace(self, normalizer=normalizer)
 
-    def encode_normalized(self, actions: ArrayLike) -> list[NDArray[np.int32]]:
+    def encode_normalized(self, actions: ArrayLike, *, previous: ArrayLike | None = None) -> list[NDArray[np.int32]]:
         from scipy.fft import dct
 
         chunks = as_chunks(actions)
@@ -86,18 +86,12 @@ class PublishedFast(ActionTokenizer):
         encodings = self.bpe.encode_batch_fast(texts, add_special_tokens=True)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
-    def decode_normalized_report(
-        self,
-        tokens: Sequence[ArrayLike],
-        *,
-        horizon: int | None = None,
-        action_dim: int | None = None,
-        on_unknown: Unknown = "error",
-    ) -> Decoded:
-        horizon, action_dim = horizon or self.fitted_horizon, action_dim or self.fitted_action_dim
+    def decode_normalized_report(self, tokens: Sequence[ArrayLike], **options: Unpack[DecodeOptions]) -> Decoded:
+        horizon = options.get("horizon") or self.fitted_horizon
+        action_dim = options.get("action_dim") or self.fitted_action_dim
         if horizon is None or action_dim is None:
             raise UsageError("this tokenizer's files name no shape: give decode horizon= and action_dim=")
-        known, unknown = split_unknown(as_token_lists(tokens), self.vocab_size, on_unknown)
+        known, unknown = split_unknown(as_token_lists(tokens), self.vocab_size, options.get("on_unknown", "error"))
         coefficients, repairs = self._coefficients(known, horizon * action_dim)
         actions = idct(coefficients.reshape(-1, horizon, action_dim) / self.scale)
         return Decoded(actions, replace(repairs, unknown=unknown))
@@ -139,7 +133,7 @@ def load_published(path: Path) -> PublishedFast:
     bpe_file = _bpe_file(path)
     try:
         bpe = tokenizers.Tokenizer.from_file(str(bpe_file))
-    except Exception as error:  # noqa: BLE001 - `tokenizers` raises nothing narrower for a damaged file
+    except Exception as error:
         raise TokenizerError(f"{bpe_file} is damaged ({error})") from error
     return PublishedFast(scale, min_token, bpe, config.get("time_horizon"), config.get("action_dim"))
 

@@ -54,6 +54,7 @@ class DimensionError:
         unit: of the native figures, None where unknown.
         max_abs_error, p99_abs_error, rmse: normalised units.
         max_abs_error_native, rmse_native: in ``unit``.
+        unit_scale: native units in one normalised unit.
         outside: share of values outside [-1, 1] after normalising, in [0, 1]; with clipping, those are lost.
     """
 
@@ -64,6 +65,7 @@ class DimensionError:
     rmse: float
     max_abs_error_native: float
     rmse_native: float
+    unit_scale: float
     outside: float
 
 
@@ -186,8 +188,9 @@ class _Tally:
 
     def add(self, batch: Chunks, part: slice) -> None:
         native = batch.actions[part]
-        tokens = self.tokenizer.encode(native)
-        decoded = self.tokenizer.decode(tokens, horizon=native.shape[1], action_dim=native.shape[2])
+        previous = batch.previous[part]
+        tokens = self.tokenizer.encode(native, previous=previous)
+        decoded = self._decode(tokens, native, previous)
         error = np.abs(decoded - native) / self.normalizer.scale
         self._add_errors(native, error)
         self._add_tokens(tokens)
@@ -205,7 +208,13 @@ class _Tally:
                 len(tokens[worst]),
                 float(chunk_error[worst]),
             )
-        self.kept.add(native)
+        self.kept.add(native, previous)
+
+    def _decode(
+        self, tokens: list[NDArray[np.int32]], native: NDArray[np.float64], previous: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        _, horizon, action_dim = native.shape
+        return self.tokenizer.decode(tokens, previous=previous, horizon=horizon, action_dim=action_dim)
 
     def _add_errors(self, native: NDArray[np.float64], error: NDArray[np.float64]) -> None:
         dims = native.shape[2]
@@ -259,9 +268,7 @@ class _Tally:
             energy=np.asarray(self.energy) / len(tokens),
         )
 
-    def _per_dimension(
-        self, names: tuple[str, ...], units: tuple[str | None, ...]
-    ) -> tuple[DimensionError, ...]:
+    def _per_dimension(self, names: tuple[str, ...], units: tuple[str | None, ...]) -> tuple[DimensionError, ...]:
         assert self.histogram is not None
         rmse = np.sqrt(np.asarray(self.square) / self.values)
         largest, outside = np.asarray(self.largest), np.asarray(self.outside)
@@ -275,6 +282,7 @@ class _Tally:
                 rmse=float(rmse[dim]),
                 max_abs_error_native=float(largest[dim] * scale[dim]),
                 rmse_native=float(rmse[dim] * scale[dim]),
+                unit_scale=float(scale[dim]),
                 outside=float(outside[dim] / self.values),
             )
             for dim in range(len(largest))
@@ -289,30 +297,33 @@ class _Tally:
         """Of the chunks kept, the one whose error is nearest to the median of all."""
         indices = np.array(list(self.kept.chunks))
         index = int(indices[np.abs(chunk_error[indices] - np.median(chunk_error)).argmin()])
-        original = self.kept.chunks[index]
-        encoded = self.tokenizer.encode(original)
+        original, previous = self.kept.chunks[index]
+        encoded = self.tokenizer.encode(original, previous=previous)
         return Example(
             int(np.concatenate(self.episode)[index]),
             int(np.concatenate(self.start)[index]),
             original,
-            self.tokenizer.decode(encoded, horizon=original.shape[0], action_dim=original.shape[1])[0],
+            self._decode(encoded, original[None], previous)[0],
             int(tokens[index]),
             float(chunk_error[index]),
         )
 
 
 class _Spread:
-    """Evenly spread chunks of a stream of unknown length, at most ``limit`` of them: every 1st, 2nd, 4th, …"""
+    """Evenly spread chunks of a stream of unknown length, at most ``limit`` of them: every 1st, 2nd, 4th, …
+
+    Each with the action before it.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.step = 1
         self.seen = 0
-        self.chunks: dict[int, NDArray[np.float64]] = {}
+        self.chunks: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
-    def add(self, native: NDArray[np.float64]) -> None:
+    def add(self, native: NDArray[np.float64], previous: NDArray[np.float64]) -> None:
         for index in range(-self.seen % self.step, len(native), self.step):
-            self.chunks[self.seen + index] = native[index]
+            self.chunks[self.seen + index] = native[index], previous[index]
         self.seen += len(native)
         while len(self.chunks) > self.limit:
             self.step *= 2

@@ -170,8 +170,8 @@ def _readme(tokenizer: FastTokenizer) -> str:
     codec = tokenizer.codec
     return f"""# FAST action tokenizer
 
-Chunks of {codec.horizon} actions × {codec.action_dim} dimensions, {codec.bins:g} bins (scale {codec.scale:g}), vocabulary \
-{tokenizer.vocab_size}; fitted by fastki {__version__}.
+Chunks of {codec.horizon} actions × {codec.action_dim} dimensions, {codec.bins:g} bins (scale {codec.scale:g}),
+vocabulary {tokenizer.vocab_size}; fitted by fastki {__version__}.
 
 ```python
 from transformers import AutoProcessor

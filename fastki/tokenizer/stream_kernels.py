@@ -172,9 +172,7 @@ def _read_dimensions(symbols, literals, max_escapes, max_finer, coefficients, fi
 
 
 @_jit
-def read_symbols(
-    symbols, offsets, literals, by_dimension, max_escapes, max_finer, coefficients, finer, mended
-):
+def read_symbols(symbols, offsets, literals, by_dimension, max_escapes, max_finer, coefficients, finer, mended):
     """Fill zeroed ``coefficients`` [N, H, A], ``finer`` [N, A] and ``mended`` [N, 3] from streams."""
     for chunk in range(coefficients.shape[0]):
         stream = symbols[offsets[chunk] : offsets[chunk + 1]]

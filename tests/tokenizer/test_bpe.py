@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import sys
+from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +15,9 @@ from tokenizers import Tokenizer, models, trainers
 
 from fastki.errors import TokenizerError, UsageError
 from fastki.tokenizer import bpe as bpe_module
-from fastki.tokenizer import bpe_kernels
-from fastki.tokenizer.bpe import Bpe, kernels_are_compiled, train_bpe, warm_up
+from fastki.tokenizer import bpe_checks
+from fastki.tokenizer.bpe import Bpe, train_bpe
+from fastki.tokenizer.bpe_code import encode_kernel
 from fastki.tokenizer.bpe_train import train_kernel
 from fastki.tokenizer.ragged import Ragged
 
@@ -132,7 +131,7 @@ def corpora(draw) -> tuple[Ragged, int]:
     run = st.builds(lambda a, n: [a] * n, symbol, st.integers(1, 9))
     tile = draw(piece)
     repeat = st.builds(lambda n, cut: (tile * n)[cut:], st.integers(1, 6), st.integers(0, 3))
-    sequence = st.lists(st.one_of(piece, run, repeat), max_size=6).map(lambda parts: sum(parts, []))
+    sequence = st.lists(st.one_of(piece, run, repeat), max_size=6).map(lambda parts: list(chain(*parts)))
     return Ragged.from_list(draw(st.lists(sequence, max_size=12))), num_symbols
 
 
@@ -266,8 +265,8 @@ def test_tables_with_phrases_made_in_several_ways_encode_as_in_hf(bpe, lists):
 
 
 def test_a_reused_id_of_lower_rank_goes_first():
-    # Ranks: abc d, a bc, a b, ab c, b c. Both abc are there only after a b and ab c (rank 3), which would go on to
-    # the second place; but the first abc has d behind it, and abc d has rank 0.
+    # Ranks: abc d, a bc, a b, ab c, b c. Only a b fits at first, and then ab c; but the first abc has a d behind
+    # it, and abc d has rank 0, so it goes before the second ab c.
     bpe = Bpe(4, [[6, 3], [0, 4], [0, 1], [5, 2], [1, 2]], [7, 6, 5, 6, 4])
     assert as_lists(bpe.expansions)[4:] == [[1, 2], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
     sequence = [0, 1, 2, 3, 0, 1, 2]
@@ -287,7 +286,11 @@ def test_prefix_stops_with_the_merge_that_fills_the_vocabulary():
         ([[0, -1]], [2], "merge 0 .* ids must run without a gap"),
         ([[0, 1], [0, 0]], [2, 4], "merge 1 .* ids must run without a gap"),
         ([[0, 1]], [1], "merge 0 .* ids must run without a gap"),
-        ([[0, 1], [3, 0], [0, 0]], [2, 3, 4], "merge 1 makes id 3 of ids 3 and 0, .* not made of smaller ids"),
+        (
+            [[0, 1], [3, 0], [0, 0]],
+            [2, 3, 4],
+            "merge 1 makes id 3 of ids 3 and 0, .* not made of smaller ids",
+        ),
         ([[3, 1], [0, 1]], [2, 3], "merge 0 makes id 2 of ids 3 and 1, .* not made of smaller ids"),
         ([[0, 1], [1, 0]], [2, 2], "merge 1 makes id 2 .* other symbols elsewhere"),
         ([[0, 1], [2, 0], [1, 2]], [2, 3, 3], "merge 2 makes id 3 .* other symbols elsewhere"),
@@ -329,7 +332,9 @@ def test_threads_change_nothing(trained, monkeypatch, threads):
     monkeypatch.setattr(bpe_module, "_PARALLEL", 1)
     started = []
     monkeypatch.setattr(
-        bpe_module, "ThreadPoolExecutor", lambda n, start=bpe_module.ThreadPoolExecutor: started.append(n) or start(n)
+        bpe_module,
+        "ThreadPoolExecutor",
+        lambda n, start=bpe_module.ThreadPoolExecutor: started.append(n) or start(n),
     )
     several = trained.encode(sequences, threads=threads)
     assert as_lists(several) == as_lists(alone)
@@ -338,19 +343,27 @@ def test_threads_change_nothing(trained, monkeypatch, threads):
         trained.encode(Ragged.from_list([*geometric(4, 40, 64, 41), [0, 1, 41], [-1]]), threads=threads)
 
 
+def test_threads_below_one_are_refused(trained):
+    with pytest.raises(UsageError, match="threads 0 is below 1"):
+        trained.encode(Ragged.from_list([[0]]), threads=0)
+
+
 def test_no_sequences_at_all(trained, monkeypatch):
     monkeypatch.setattr(bpe_module, "_PARALLEL", 0)
     empty = Ragged.from_list([])
     assert len(trained.encode(empty, threads=4)) == len(trained.decode(empty)) == 0
 
 
-def test_read_only_and_other_integers_are_taken(trained):
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8])
+def test_other_arrays_are_taken_without_compiling_anew(trained, dtype):
     sequences = geometric(5, 3, 64, 41)
-    values = sequences.values.astype(np.int64)
+    expected = as_lists(trained.encode(sequences))
+    values = sequences.values.astype(dtype)
     values.flags.writeable = False
-    given_ids = trained.encode(Ragged(values, sequences.offsets))
-    assert as_lists(given_ids) == as_lists(trained.encode(sequences))
-    assert trained.encode_one(values[::2]).tolist() == trained.encode_one(sequences.values[::2]).tolist()
+    assert as_lists(trained.encode(Ragged(values, sequences.offsets))) == expected
+    assert trained.encode_one(values[:64]).tolist() == expected[0]
+    assert trained.encode_one(values[::2]).tolist() == trained.encode_one(sequences.values[::2].tolist()).tolist()
+    assert len(encode_kernel.signatures) == 1
 
 
 @pytest.mark.parametrize("symbol", [-1, 41])
@@ -384,6 +397,15 @@ def test_offsets_that_a_kernel_cannot_trust_are_refused(trained):
     for offsets in ([0, 5], [1, 3], [0, 3, 2, 3], [0, 2]):
         with pytest.raises(UsageError, match="offsets do not ascend"):
             trained.encode(Ragged(np.zeros(3, np.int32), np.array(offsets)))
+
+
+def test_arrays_with_other_axes_are_refused(trained):
+    square = np.zeros((2, 2), np.int32)
+    for call in (trained.encode_one, trained.decode_one):
+        with pytest.raises(UsageError, match="one sequence has one axis, not 2"):
+            call(square)
+    with pytest.raises(UsageError, match="2 and 1 axes"):
+        trained.encode(Ragged(square, np.array([0, 2])))
 
 
 # -- the object ----------------------------------------------------------------------------------------------
@@ -426,8 +448,8 @@ def test_training_parameters_are_checked(changes, message):
 
 
 def test_too_many_symbols_are_refused(monkeypatch):
-    monkeypatch.setattr(bpe_module, "_MAX_SYMBOLS", 2)
-    with pytest.raises(UsageError, match="3 symbols are more than 2: train on a sample"):
+    monkeypatch.setattr(bpe_checks, "MAX_CELLS", 4)
+    with pytest.raises(UsageError, match="more than 4: train on a sample"):
         train_bpe(Ragged.from_list([[0, 1, 2]]), num_symbols=3, vocab_size=5)
 
 
@@ -463,27 +485,3 @@ def test_a_cancelled_training_returns_what_it_has():
     arguments = (sequences.values, sequences.offsets, 41, 1000, 2, 16)
     assert len(train_kernel(*arguments, np.zeros(2, np.int64))) > 0
     assert len(train_kernel(*arguments, np.array([0, 1]))) == 0
-
-
-def test_after_warm_up_the_kernels_are_on_disk():
-    warm_up()
-    assert kernels_are_compiled()
-
-
-def test_kernels_count_as_compiled_only_with_an_index_newer_than_their_source(tmp_path, monkeypatch):
-    source = tmp_path / "code.py"
-    source.write_text("def run(): pass\n")
-    function = compile(source.read_text(), str(source), "exec").co_consts[0]
-    function = type(warm_up)(function, {}, "run")
-    kernel = SimpleNamespace(py_func=function, stats=SimpleNamespace(cache_path=str(tmp_path)))
-    monkeypatch.setattr(bpe_kernels, "_KERNELS", (kernel,))
-    assert not kernels_are_compiled()
-    index = tmp_path / f"code.run-1.py{sys.version_info.major}{sys.version_info.minor}.nbi"
-    index.touch()
-    os.utime(source, (1000, 1000))
-    os.utime(index, (2000, 2000))
-    assert kernels_are_compiled()
-    os.utime(source, (3000, 3000))
-    assert not kernels_are_compiled()
-    monkeypatch.setattr(bpe_kernels, "_KERNELS", (function,))  # NUMBA_DISABLE_JIT
-    assert kernels_are_compiled()

@@ -68,9 +68,7 @@ def test_any_vocabulary_from_64_works_at_any_precision(walks, vocab_size, bins):
 
 
 def test_a_larger_vocabulary_takes_no_more_tokens(walks):
-    lengths = [
-        sum(map(len, FastTokenizer.fit(walks, vocab_size=v, bins=40).encode(walks))) for v in (64, 256, 1024)
-    ]
+    lengths = [sum(map(len, FastTokenizer.fit(walks, vocab_size=v, bins=40).encode(walks))) for v in (64, 256, 1024)]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[0] > lengths[-1]
 

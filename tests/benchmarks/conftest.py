@@ -1,0 +1,10 @@
+"""Makes the ``benchmarks`` folder, which is not installed, importable."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[2])
+if ROOT not in sys.path:
+    sys.path.append(ROOT)
