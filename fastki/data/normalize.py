@@ -118,8 +118,8 @@ class Normalizer:
             std = np.pad(self.stats.std, (0, extra), constant_values=1.0)
             return x * (std + _EPSILON) + mean
         low, width = self._range()
-        known = (x[..., : self.action_dim] + 1.0) / 2.0 * width + low
-        return np.concatenate([known, x[..., self.action_dim :]], axis=-1)
+        known: NDArray[np.float64] = (x[..., : self.action_dim] + 1.0) / 2.0 * width + low
+        return known if not extra else np.concatenate([known, x[..., self.action_dim :]], axis=-1)
 
     def _check_clip(self, clip: bool) -> bool:
         if clip and self.method not in _BY_RANGE:

@@ -59,9 +59,8 @@ def per_dimension(result: RoundTrip) -> Table:
     shown = sorted(result.per_dim, key=lambda dim: -dim.max_abs_error)[:MAX_DIM_ROWS]
     for dim in (dim for dim in result.per_dim if dim in shown):
         missed = result.atol is not None and dim.max_abs_error > result.atol * ATOL_SLACK
-        unit = f" \\[{dim.unit}]" if dim.unit else ""
         table.add_row(
-            f"{escape(dim.name)}{unit}",
+            _with_unit(dim.name, dim.unit),
             f"{dim.max_abs_error:.3g}",
             f"{dim.p99_abs_error:.3g}",
             f"{dim.rmse:.3g}",
@@ -82,13 +81,17 @@ def corruption(rows: Sequence[CorruptionRow]) -> Table:
     table.add_column("damage")
     table.add_column("tokens", justify="right")
     for label in labels:
-        table.add_column(f"{label}: RMS", justify="right")
-        table.add_column("worse than zeros", justify="right")
+        table.add_column(f"{label}:\nRMS", justify="right")
+        table.add_column("worse than\nzeros", justify="right")
     for damage, rate in dict.fromkeys((row.damage, row.rate) for row in rows):
         mine = [row for label in labels for row in rows if (row.label, row.damage, row.rate) == (label, damage, rate)]
         cells = [cell for row in mine for cell in (number(row.rmse), f"{row.lost:.1%}")]
         table.add_row(damage, f"{rate:.3g}", *cells)
     return table
+
+
+def _with_unit(name: str, unit: str | None) -> str:
+    return escape(name) + (f" \\[{escape(unit)}]" if unit else "")
 
 
 def dataset_facts(summary: DatasetSummary) -> Table:
@@ -120,10 +123,9 @@ def dataset_facts(summary: DatasetSummary) -> Table:
 def dataset_dimensions(summary: DatasetSummary) -> Table:
     """One row an action dimension: its range and quantiles in native units."""
     info, actions = summary.info, summary.actions
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("#", no_wrap=True)
-    table.add_column("dimension", overflow="fold")
-    table.add_column("unit", overflow="fold")
+    table.add_column("dimension \\[unit]", overflow="fold")
     for header in ("min", "q01", "mean", "q99", "max", "std"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -132,8 +134,7 @@ def dataset_dimensions(summary: DatasetSummary) -> Table:
         still, flat = summary.still[dim], actions.q99[dim] - actions.q01[dim] <= STILL
         table.add_row(
             str(dim),
-            escape(info.action_names[dim]),
-            info.action_units[dim] or "?",
+            _with_unit(info.action_names[dim], info.action_units[dim]),
             *(number(values[dim]) for values in columns),
             "never moves" if still else "q01 = q99" if flat else "",
             style="dim" if still else None,
@@ -167,6 +168,7 @@ def _codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
     bound = f", every value within {codec.atol:g}" if codec.atol else ""
     facts = [
         ("precision", f"{number(codec.bins)} bins (scale {number(codec.scale)}){bound}"),
+        ("order", {"freq": "frequency-major, as FAST", "dim": "dimension-major"}[codec.order]),
         (
             "vocabulary",
             f"{tokenizer.vocab_size:,}: coefficients -{codec.literals} … {codec.literals} and "

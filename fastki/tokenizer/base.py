@@ -175,9 +175,9 @@ def as_token_lists(tokens: Sequence[ArrayLike]) -> Ragged:
     Raises:
         UsageError: not a list of lists of integers.
     """
-    arrays = [np.asarray(sequence) for sequence in tokens]
+    arrays = [sequence if type(sequence) is np.ndarray else np.asarray(sequence) for sequence in tokens]
     for index, array in enumerate(arrays):
-        if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
             raise UsageError(
                 f"tokens must be a list of integer sequences, one for each chunk; entry {index} is "
                 f"{array.dtype} of shape {array.shape}"
@@ -185,15 +185,16 @@ def as_token_lists(tokens: Sequence[ArrayLike]) -> Ragged:
     return Ragged.from_list(arrays)
 
 
-def split_unknown(tokens: Ragged, vocab_size: int, on_unknown: Unknown) -> tuple[Ragged, NDArray[np.int64]]:
-    """Token sequences without the ids outside [0, V), and how many each lost, int64 ``[N]``.
+def split_unknown(tokens: Ragged, vocab_size: int, on_unknown: Unknown) -> tuple[Ragged, NDArray[np.int64] | None]:
+    """Token sequences without the ids outside [0, V), and how many each lost, int64 ``[N]``; None if none did.
 
     Raises:
         TokenizerError: there is such an id and ``on_unknown`` is ``"error"``.
     """
-    bad = (tokens.values < 0) | (tokens.values >= vocab_size)
-    if not bad.any():
-        return tokens, np.zeros(len(tokens), dtype=np.int64)
+    values = tokens.values
+    if not values.size or (values.min() >= 0 and values.max() < vocab_size):
+        return tokens, None
+    bad = (values < 0) | (values >= vocab_size)
     if on_unknown == "error":
         first = int(np.flatnonzero(bad)[0])
         chunk = int(np.searchsorted(tokens.offsets, first, side="right")) - 1

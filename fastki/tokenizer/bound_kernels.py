@@ -96,11 +96,12 @@ def _thin(quantized, error, matrix, step, bound, trial, trial_error):
 @_jit
 def _exact_error(quantized, series, matrix, step, error):
     """Error of the series as a decoder will see it, computed anew: sums of moves gather rounding."""
+    error[:] = 0.0
+    for k in range(series.shape[0]):
+        if quantized[k] != 0:
+            _shift(error, matrix[k], quantized[k] * step)
     for index in range(series.shape[0]):
-        total = 0.0
-        for k in range(series.shape[0]):
-            total += matrix[k, index] * (quantized[k] * step)
-        error[index] = total - series[index]
+        error[index] -= series[index]
 
 
 @_jit

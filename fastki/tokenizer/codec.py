@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastki.errors import TokenizerError, UsageError
 from fastki.tokenizer.bound import quantize_within
-from fastki.tokenizer.dct import dct, idct
+from fastki.tokenizer.dct import dct, dct_matrix
 from fastki.tokenizer.ragged import Ragged
 from fastki.tokenizer.rounding import round_for_rate, round_with_dead_zone
 from fastki.tokenizer.stream import (
@@ -114,13 +114,15 @@ class Codec:
         Raises:
             TokenizerError: NaN, infinity or a magnitude that no stream can hold, with chunk, step and dimension.
         """
-        require_finite(normalized)
         chunks = np.asarray(normalized, dtype=np.float64)
         if self.atol is not None:
+            require_finite(chunks)
             return quantize_within(chunks, self.scale, self.atol)
         scaled = dct(chunks)
         scaled *= self.scale
-        if scaled.size and max(scaled.max(), -scaled.min()) > MAX_COEFFICIENT:
+        # A NaN or infinity in a chunk is one in its sums, and no comparison with it holds.
+        if scaled.size and not (scaled.max() <= MAX_COEFFICIENT and scaled.min() >= -MAX_COEFFICIENT):
+            require_finite(chunks)
             _refuse_magnitude(chunks, scaled)
         return self._round(scaled), None
 
@@ -135,10 +137,13 @@ class Codec:
         self, coefficients: NDArray[np.int64], finer: NDArray[np.int32] | None = None
     ) -> NDArray[np.float64]:
         """Normalised chunks float64 ``[N, H, A]`` of coefficients and refinements."""
-        scaled = coefficients / self.scale
-        if finer is not None and finer.any():
-            scaled *= np.exp2(-finer.astype(np.float64))[:, None, :]
-        return idct(scaled)
+        from fastki.tokenizer.stream_kernels import synthesize
+
+        if finer is None:
+            finer = np.zeros((len(coefficients), coefficients.shape[2]), dtype=np.int32)
+        chunks = np.empty(coefficients.shape)
+        synthesize(coefficients, finer, float(self.scale), dct_matrix(coefficients.shape[1]), chunks)
+        return chunks
 
     def write(self, normalized: NDArray[np.floating]) -> Ragged:
         """One symbol stream for each normalised chunk ``[N, H, A]``; errors as :meth:`quantize`."""

@@ -22,6 +22,7 @@ from fastki.tokenizer.bpe import Bpe
 from fastki.tokenizer.codec import Codec
 from fastki.tokenizer.ragged import Ragged
 from fastki.tokenizer.source import TokenizerSource
+from fastki.tokenizer.stream import Repairs
 
 if TYPE_CHECKING:
     from fastki.tokenizer.fit import Progress
@@ -129,13 +130,23 @@ class FastTokenizer(ActionTokenizer):
     def decode_normalized_report(self, tokens: Sequence[ArrayLike], **options: Unpack[DecodeOptions]) -> Decoded:
         given = as_token_lists(tokens)
         known, unknown = split_unknown(given, self.vocab_size, options.get("on_unknown", "error"))
-        actions, repairs = self.codec.read(
-            self.bpe.decode(known), horizon=options.get("horizon"), action_dim=options.get("action_dim")
-        )
+        shape = options.get("horizon") or self.horizon, options.get("action_dim") or self.action_dim
+        actions, repairs = self._decode_blocks(known, *shape)
         reference = self._reference(options.get("previous"), len(actions), actions.shape[2])
         if reference is not None:
             actions += reference
-        return Decoded(actions, replace(repairs, unknown=unknown))
+        return Decoded(actions, repairs if unknown is None else replace(repairs, unknown=unknown))
+
+    def _decode_blocks(self, tokens: Ragged, horizon: int, dims: int) -> tuple[NDArray[np.float64], Repairs]:
+        def decode(picked: NDArray[np.int64]) -> tuple[NDArray[np.float64], Repairs]:
+            symbols = self.bpe.decode(tokens.part(int(picked[0]), int(picked[-1]) + 1))
+            return self.codec.read(symbols, horizon=horizon, action_dim=dims)
+
+        per_block = max(1, _BLOCK_VALUES // (horizon * dims))
+        if len(tokens) <= per_block:
+            return self.codec.read(self.bpe.decode(tokens), horizon=horizon, action_dim=dims)
+        parts = list(map_blocks(decode, np.arange(len(tokens)), values=per_block))
+        return np.concatenate([actions for actions, _ in parts]), Repairs.concatenate([mended for _, mended in parts])
 
     def _reference(self, previous: ArrayLike | None, chunks: int, dims: int) -> NDArray[np.float64] | None:
         """What each chunk is relative to, float64 ``[N, 1, A]``, or None for absolute chunks."""

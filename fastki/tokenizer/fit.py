@@ -155,7 +155,7 @@ class _Inputs:
 
 
 def _previous(chunks: Chunks | ArrayLike, settings: FitSettings) -> NDArray[np.floating] | None:
-    if settings.reference == "none":
+    if settings.reference != "previous":
         return None
     if not isinstance(chunks, Chunks):
         raise UsageError("reference='previous' needs the actions before the chunks: fit on Chunks, not on an array")
@@ -215,7 +215,7 @@ def _choose_literals(base: Codec, sample: NDArray[np.float64], vocab_size: int, 
     """The codec whose alphabet gives the fewest tokens on chunks that its merges were not trained on.
 
     A larger alphabet escapes less and leaves fewer ids for merges; where the balance lies depends on the data, so
-    powers of two are tried on a sample.
+    a few sizes are tried on a sample.
     """
     coefficients, finer = base.quantize(sample)
     candidates = _literal_candidates(int(np.abs(coefficients).max()), vocab_size)
@@ -233,13 +233,9 @@ def _choose_literals(base: Codec, sample: NDArray[np.float64], vocab_size: int, 
 
 
 def _literal_candidates(peak: int, vocab_size: int) -> list[int]:
-    """7, 15, 31, … up to the largest coefficient, leaving half of the vocabulary to merges."""
-    top = min(MAX_LITERALS - 1, max(MIN_LITERALS, vocab_size // 4 - 2))
-    powers = [2**bits - 1 for bits in range(3, 14)]
-    fitting = [literals for literals in powers if literals <= top and literals // 2 < max(peak, MIN_LITERALS)]
-    if MIN_LITERALS <= peak < fitting[-1]:
-        fitting[-1] = peak  # No coefficient is larger: spend no id on more.
-    return fitting
+    """15, 63, 255, … as far as half of the vocabulary is left to merges and a coefficient is that large; or fewer."""
+    top = max(MIN_LITERALS, min(MAX_LITERALS, vocab_size // 4 - 2, peak))
+    return [*(literals for literals in (15, 63, 255, 1023, 4095) if literals < top), top]
 
 
 def _trial_tokens(codec: Codec, sample: NDArray[np.float64], vocab_size: int) -> int:

@@ -28,6 +28,7 @@ _KERNELS: tuple[Any, ...] = (
     bpe_code.expand_kernel,
     stream_kernels.write_symbols,
     stream_kernels.read_symbols,
+    stream_kernels.synthesize,
     bound_kernels.quantize_within,
 )
 

@@ -286,7 +286,7 @@ class _Bounded:
         raise ValueError(f"values up to {np.abs(series).max():.4g} can't be kept within {self.atol:g}")
 
     def _error(self, quantized, series):
-        terms = self.matrix * (quantized * self.step)[:, None]
+        terms = (quantized * self.step)[:, None] * self.matrix
         return np.cumsum(terms, axis=0)[-1] - series
 
     def _badness(self, errors):

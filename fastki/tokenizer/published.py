@@ -94,7 +94,7 @@ class PublishedFast(ActionTokenizer):
         known, unknown = split_unknown(as_token_lists(tokens), self.vocab_size, options.get("on_unknown", "error"))
         coefficients, repairs = self._coefficients(known, horizon * action_dim)
         actions = idct(coefficients.reshape(-1, horizon, action_dim) / self.scale)
-        return Decoded(actions, replace(repairs, unknown=unknown))
+        return Decoded(actions, repairs if unknown is None else replace(repairs, unknown=unknown))
 
     def _coefficients(self, tokens: Ragged, size: int) -> tuple[NDArray[np.float64], Repairs]:
         """What the reference reads: a text of another length than ``size`` is a chunk of zeros."""

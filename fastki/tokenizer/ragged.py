@@ -27,11 +27,14 @@ class Ragged:
     @classmethod
     def from_list(cls, sequences: Iterable[Sequence[int] | NDArray[np.integer]]) -> Ragged:
         """Put sequences of integers end to end."""
-        arrays = [np.asarray(sequence, dtype=np.int32).reshape(-1) for sequence in sequences]
+        arrays = list(sequences)
+        if len(arrays) == 1:  # A control loop's case: nothing to put together.
+            values = np.asarray(arrays[0], dtype=np.int32).reshape(-1)
+            return cls(values, np.array([0, values.size]))
         offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
         np.cumsum([len(array) for array in arrays], out=offsets[1:])
-        values = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int32)
-        return cls(values, offsets)
+        whole = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int32)
+        return cls(whole.astype(np.int32, copy=False), offsets)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
@@ -48,6 +51,11 @@ class Ragged:
     def every(self, first: int, step: int) -> Ragged:
         """Sequences ``first``, ``first + step``, …"""
         return Ragged.from_list([self[index] for index in range(first, len(self), step)])
+
+    def part(self, start: int, stop: int) -> Ragged:
+        """Sequences ``start`` … ``stop − 1``, sharing memory."""
+        offsets = self.offsets[start : stop + 1]
+        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     @property
     def lengths(self) -> NDArray[np.int64]:

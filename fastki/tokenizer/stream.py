@@ -25,6 +25,7 @@ the common step can't.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,8 +93,12 @@ class Alphabet:
     @property
     def max_escapes(self) -> int:
         """The number of escapes that :data:`MAX_COEFFICIENT` needs; a reader accepts no more."""
+        return self.escapes_of(MAX_COEFFICIENT)
+
+    def escapes_of(self, magnitude: int) -> int:
+        """Escapes that a number of this magnitude takes."""
         escapes, reach = 0, self.literals
-        while reach < MAX_COEFFICIENT:
+        while reach < magnitude:
             escapes, reach = escapes + 1, reach * self.radix + self.literals
         return escapes
 
@@ -127,6 +132,12 @@ class Repairs:
         zeros = np.zeros(chunks, dtype=np.int64)
         return cls(**{field.name: counts.get(field.name, zeros) for field in dataclasses.fields(cls)})
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Repairs]) -> Repairs:
+        """Those of all parts, in order."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
     @property
     def total(self) -> NDArray[np.int64]:
         """Number of repairs of each chunk, int64 ``[N]``."""
@@ -159,18 +170,21 @@ def write_stream(
     """
     from fastki.tokenizer.stream_kernels import write_symbols
 
-    chunks, _, dims = coefficients.shape
+    chunks, horizon, dims = coefficients.shape
+    peak, refinements = (max(int(coefficients.max()), -int(coefficients.min())) if coefficients.size else 0), 0
     if finer is None:
         finer = np.zeros((chunks, dims), dtype=np.int32)
+    else:
+        refinements = int(finer.sum())
+    # Room for the longest that these streams can be: one pass over the coefficients instead of two.
+    number = 2 * alphabet.escapes_of(peak) + 1
+    header = 2 * alphabet.escapes_of(dims) + 2
+    room = np.empty(chunks * (horizon * number + 1) * dims + refinements * header, dtype=np.int32)
     offsets = np.empty(chunks + 1, dtype=np.int64)
-    by_dimension = alphabet.order == "dim"
-    write_symbols(coefficients, finer, alphabet.literals, by_dimension, offsets, _NO_SYMBOLS, False)
-    symbols = np.empty(offsets[-1], dtype=np.int32)
-    write_symbols(coefficients, finer, alphabet.literals, by_dimension, offsets, symbols, True)
-    return Ragged(symbols, offsets)
-
-
-_NO_SYMBOLS = np.empty(0, dtype=np.int32)
+    # One memory layout, so that the kernel is compiled once.
+    arrays = np.ascontiguousarray(coefficients), np.ascontiguousarray(finer)
+    write_symbols(*arrays, alphabet.literals, alphabet.order == "dim", offsets, room)
+    return Ragged(room[: offsets[-1]].copy(), offsets)
 
 
 def read_stream(
@@ -199,5 +213,5 @@ def read_stream(
         mended,
     )
     extra, misplaced, unfinished = mended.T
-    repairs = Repairs.none(len(symbols), extra=extra, misplaced=misplaced, unfinished=unfinished)
-    return coefficients, finer, repairs
+    nothing = np.zeros(len(symbols), dtype=np.int64)
+    return coefficients, finer, Repairs(extra, misplaced, unfinished, unknown=nothing, zeroed=nothing)

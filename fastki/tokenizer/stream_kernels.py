@@ -8,6 +8,7 @@ Axis letters: N chunks, H horizon (frequencies), A action dimensions, S symbols 
 from __future__ import annotations
 
 import numba
+import numpy as np
 
 _jit = numba.njit(nogil=True, cache=True)
 
@@ -15,8 +16,8 @@ EXTRA, MISPLACED, UNFINISHED = 0, 1, 2
 
 
 @_jit
-def _put(value, literals, symbols, at, fill):
-    """Write one number at ``at`` (or only count it); returns the place after it."""
+def _put(value, literals, symbols, at):
+    """Write one number at ``at``; returns the place after it."""
     radix = 2 * literals + 1
     escapes, reach = 0, literals
     magnitude = abs(value)
@@ -24,75 +25,66 @@ def _put(value, literals, symbols, at, fill):
         escapes += 1
         reach = reach * radix + literals
     end = at + 2 * escapes + 1
-    if fill:
-        for place in range(at, at + escapes):
-            symbols[place] = radix
-        # Digits from the least significant, which stands last.
-        for place in range(end - 1, at + escapes - 1, -1):
-            digit = (value + literals) % radix
-            symbols[place] = digit
-            value = (value - (digit - literals)) // radix
+    for place in range(at, at + escapes):
+        symbols[place] = radix
+    # Digits from the least significant, which stands last.
+    for place in range(end - 1, at + escapes - 1, -1):
+        digit = (value + literals) % radix
+        symbols[place] = digit
+        value = (value - (digit - literals)) // radix
     return end
 
 
 @_jit
-def _write_frequencies(coefficients, finer, literals, symbols, at, fill):
+def _write_frequencies(coefficients, finer, literals, symbols, at):
     """One chunk, frequency-major: a header a refinement, then rows up to the last non-zero coefficient."""
     horizon, dims = coefficients.shape
     for dim in range(dims):
         for _ in range(finer[dim]):
-            if fill:
-                symbols[at] = 2 * literals + 2
-            at = _put(dim, literals, symbols, at + 1, fill)
+            symbols[at] = 2 * literals + 2
+            at = _put(dim, literals, symbols, at + 1)
     last = horizon * dims - 1
     while last >= 0 and coefficients[last // dims, last % dims] == 0:
         last -= 1
     for index in range(last + 1):
-        at = _put(coefficients[index // dims, index % dims], literals, symbols, at, fill)
+        at = _put(coefficients[index // dims, index % dims], literals, symbols, at)
     return at
 
 
 @_jit
-def _write_dimensions(coefficients, finer, literals, symbols, at, fill):
+def _write_dimensions(coefficients, finer, literals, symbols, at):
     """One chunk, dimension-major: refinements, coefficients up to the last non-zero one, END."""
     horizon, dims = coefficients.shape
     end_of_last = at
     for dim in range(dims):
         for _ in range(finer[dim]):
-            if fill:
-                symbols[at] = 2 * literals + 2
+            symbols[at] = 2 * literals + 2
             at += 1
         last = horizon - 1
         while last >= 0 and coefficients[last, dim] == 0:
             last -= 1
         for index in range(last + 1):
-            at = _put(coefficients[index, dim], literals, symbols, at, fill)
+            at = _put(coefficients[index, dim], literals, symbols, at)
         if last >= 0 or finer[dim] > 0:
             end_of_last = at
-        if fill and at < symbols.shape[0]:
-            symbols[at] = 2 * literals + 3
+        symbols[at] = 2 * literals + 3
         at += 1
     return end_of_last  # What follows would be ENDs alone, which the reader implies.
 
 
 @_jit
-def write_symbols(coefficients, finer, literals, by_dimension, offsets, symbols, fill):
-    """Streams of coefficients [N, H, A] with refinements [N, A].
+def write_symbols(coefficients, finer, literals, by_dimension, offsets, symbols):
+    """Streams of coefficients [N, H, A] with refinements [N, A], end to end in ``symbols``, which is large enough.
 
-    With ``fill`` false, ``offsets`` [N + 1] receives where each would end; with it true, they say where each
-    stands and ``symbols`` [S] is filled.
+    ``offsets`` [N + 1] receives where each begins and ends.
     """
     offsets[0] = 0
     for chunk in range(coefficients.shape[0]):
-        at = offsets[chunk]
+        mine, refined, at = coefficients[chunk], finer[chunk], offsets[chunk]
         if by_dimension:
-            # A view that ends where the stream does keeps implied ENDs from running into the next one.
-            mine = symbols[: offsets[chunk + 1]] if fill else symbols
-            end = _write_dimensions(coefficients[chunk], finer[chunk], literals, mine, at, fill)
+            offsets[chunk + 1] = _write_dimensions(mine, refined, literals, symbols, at)
         else:
-            end = _write_frequencies(coefficients[chunk], finer[chunk], literals, symbols, at, fill)
-        if not fill:
-            offsets[chunk + 1] = end
+            offsets[chunk + 1] = _write_frequencies(mine, refined, literals, symbols, at)
 
 
 @_jit
@@ -169,6 +161,29 @@ def _read_dimensions(symbols, literals, max_escapes, max_finer, coefficients, fi
             value = 0
     if in_digits or escapes > 0:
         mended[UNFINISHED] += 1
+
+
+@_jit
+def synthesize(coefficients, finer, scale, matrix, chunks):
+    """Fill zeroed ``chunks`` [N, H, A] with the inverse DCT of whole coefficients [N, H, A] and refinements [N, A].
+
+    Most coefficients are zero, and only the others are multiplied; each value is a sum from the lowest frequency up, as
+    the encoder's check of its bound sums it.
+    """
+    count, horizon, dims = coefficients.shape
+    series = np.empty(horizon)
+    for chunk in range(count):
+        for dim in range(dims):
+            step = 1.0 / (scale * 2.0 ** finer[chunk, dim])
+            series[:] = 0.0
+            for k in range(horizon):
+                value = coefficients[chunk, k, dim]
+                if value != 0:
+                    factor = value * step
+                    for index in range(horizon):
+                        series[index] += matrix[k, index] * factor
+            for index in range(horizon):
+                chunks[chunk, index, dim] = series[index]
 
 
 @_jit

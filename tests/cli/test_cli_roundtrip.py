@@ -14,8 +14,15 @@ FIGURES = ("reconstruction.png", "errors.png", "energy.png", "tokens.png")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.fixture(autouse=True)
+def _no_figures(request, monkeypatch):
+    """Figures take longer than all the rest: only the test that looks at them draws them."""
+    if "figures" not in request.node.name:
+        monkeypatch.setattr("fastki.cli.roundtrip._figures", lambda *_: [])
+
+
 def test_fit_then_roundtrip_passes_with_no_data_at_all(cli):
-    assert cli("fit", "--max-chunks", "500")[0] == 0
+    assert cli("fit", "--max-chunks", "300")[0] == 0
     code, out, _ = cli("roundtrip", "--atol", "0.01")
     assert code == 0
     assert "passed: every value is within 0.01" in out
@@ -94,7 +101,7 @@ def test_the_last_fitted_tokenizer_is_taken(run_json, recording):
 
 
 def test_with_nothing_fitted_the_sample_is_fitted_first(cli, monkeypatch):
-    monkeypatch.setattr("fastki.cli.roundtrip.SAMPLE", "synthetic:droid?episodes=4")
+    monkeypatch.setattr("fastki.cli.roundtrip.SAMPLE", "synthetic:droid?episodes=2")
     code, out, err = cli("roundtrip")
     assert code == 0
     assert "fitting the built-in sample first" in err

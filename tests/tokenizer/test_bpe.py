@@ -199,7 +199,7 @@ def test_same_as_hf_with_sixteen_bit_ids():
     symbols = rng.zipf(1.5, size=(300, 60)) % 40
     symbols = np.where(symbols % 2, symbols, num_symbols - 1 - symbols)
     bpe = check_against_hf(Ragged.from_list(symbols), num_symbols, num_symbols + 400)
-    top = bpe_module.MAX_VOCAB_SIZE
+    top = bpe_checks.MAX_VOCAB_SIZE
     shift = top - 500 - num_symbols  # The same corpus higher up, beyond what Hugging Face's text can spell.
     moved = np.where(symbols > num_symbols // 2, symbols + shift, symbols)
     high = train_bpe(Ragged.from_list(moved), num_symbols=num_symbols + shift, vocab_size=top - 100)

@@ -12,7 +12,7 @@ import pytest
 import tokenizers
 
 from fastki import FastTokenizer
-from fastki.errors import TokenizerError
+from fastki.errors import TokenizerError, UsageError
 from fastki.tokenizer.hf_json import FIRST_CODE_POINT
 
 # Run by Pythons that do not have fastki: everything it needs lies in the saved folder.
@@ -165,7 +165,7 @@ def test_a_failed_save_leaves_the_old_tokenizer(fitted, saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fastki.tokenizer.store._readme", fail)
-    with pytest.raises(OSError, match="space"):
+    with pytest.raises(UsageError, match="space"):
         fitted[0].save(saved)
     assert FastTokenizer.load(saved).vocab_size == fitted[0].vocab_size
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]

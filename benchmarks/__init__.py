@@ -1,0 +1,1 @@
+"""Measurements that the README quotes; each module runs as ``python -m benchmarks.NAME``."""

@@ -1,0 +1,34 @@
+"""What a run was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("numpy", "scipy", "numba", "tokenizers", "transformers")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, Python and the versions that matter."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """The same in a line."""
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    return f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, {packages}"
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
