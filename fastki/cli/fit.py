@@ -74,6 +74,7 @@ def fit(
     from fastki.files import require_writable
     from fastki.report.payloads import fit_payload
     from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset
+    from fastki.tokenizer.store import require_replaceable
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     options = FitOptions(
@@ -99,6 +100,7 @@ def fit(
         max_chunks=max_chunks,
     )
     require_writable(out)
+    require_replaceable(out)
     announce_compilation(terminal)
     dataset = open_dataset(data, action_key=action_key, state_key=state_key)
     with terminal.progress() as progress:
@@ -131,7 +133,9 @@ def show(terminal: Terminal, info: DatasetInfo, fitted: Fitted) -> None:
     bound = tokenizer.codec.atol
     value = "clipped value" if normalizer.clip else "value"
     chosen = f", which keep every {value} within {bound:g} in the fewest tokens" if bound else ""
-    drawn = len(sample.chunks) < sample.total_chunks
+    drawn = ""
+    if len(sample.chunks) < sample.total_chunks:
+        drawn = f", out of {sample.total_chunks:,} (--max-chunks)"
     pairs = [
         (
             "data",
@@ -140,7 +144,7 @@ def show(terminal: Terminal, info: DatasetInfo, fitted: Fitted) -> None:
         (
             "fitted on",
             f"{counted(len(sample.chunks), 'chunk')} of {tokenizer.horizon} × {tokenizer.action_dim}"
-            f"{f', out of {sample.total_chunks:,}' if drawn else ''} from {counted(sample.episodes_used, 'episode')}; "
+            f"{drawn} from {counted(sample.episodes_used, 'episode')}; "
             f"{fitted.heldout_episodes} held out",
         ),
         ("precision", f"{number(tokenizer.codec.bins)} bins{chosen}"),

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from fastki.errors import DataError
 
+_LARGEST = 1e100  # Squares of larger values overflow; no unit needs them.
 _T = TypeVar("_T", bound=np.generic)
 
 
 def check_finite(array: NDArray[Any], names: Sequence[str], *, where: str) -> None:
-    """Raise DataError, naming frame and dimension, if ``array [T, D]`` holds NaN or Inf."""
-    finite = np.isfinite(array)
+    """Raise DataError, naming frame and dimension, if ``array [T, D]`` holds NaN, Inf or what no sum can hold."""
+    finite = np.abs(array) <= min(_LARGEST, float(np.finfo(array.dtype).max))
     if finite.all():
         return
     bad_frames = np.flatnonzero(~finite.all(axis=1))
@@ -23,7 +24,8 @@ def check_finite(array: NDArray[Any], names: Sequence[str], *, where: str) -> No
     dim = int(np.flatnonzero(~finite[frame])[0])
     raise DataError(
         f"{where}: {array[frame, dim]} at frame {frame}, dimension {dim} ({names[dim]}); "
-        f"{len(bad_frames)} of {len(array)} frames hold NaN or Inf: repair the recording or leave it out"
+        f"{len(bad_frames)} of {len(array)} frames hold NaN, Inf or more than {_LARGEST:g}: repair the recording or "
+        "leave it out"
     )
 
 

@@ -27,7 +27,9 @@ def choose_action_keys(candidates: Sequence[str], asked: str | None, *, where: s
     likely = [key for key in candidates if _has_word(key, "action")] or list(candidates)
     if len(likely) == 1:
         return (likely[0],)
-    problem = "several keys could be the actions" if likely else "no key could be the actions"
+    if not likely:
+        raise DataError(f"{where}: it holds no numbers that could be actions: give data with an array [T, A] of them")
+    problem = "several keys could be the actions"
     raise DataError(f"{where}: {problem} ({_listed(candidates)}): choose with --action-key KEY")
 
 

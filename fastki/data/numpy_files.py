@@ -125,7 +125,7 @@ def _load(path: Path) -> Any:
 
 def _reason(error: BaseException) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "Object arrays" in text:
+    if "Object arrays" in text or "Python objects" in text:
         return "it holds Python objects, which are never loaded: save it as an array of numbers"
     if "pickle" in text:
         return "it is no NumPy file: damaged or incomplete"

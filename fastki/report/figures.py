@@ -121,7 +121,7 @@ def token_lengths(result: RoundTrip) -> Figure:
     axes.axvline(result.tokens_p99, color=ACCENT, linestyle="--", linewidth=1.5, label=f"p99 {result.tokens_p99:.0f}")
     axes.set_xlabel("tokens a chunk")
     axes.set_ylabel("chunks")
-    fewer = f", {result.compression:.1f}× fewer tokens than values" if result.tokens_mean else ""
+    fewer = f", {result.compression:.1f}× fewer tokens than values" if result.compression else ""
     axes.set_title(f"{result.chunks:,} chunks{fewer}", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     _plain(axes)

@@ -39,7 +39,7 @@ def comparison(columns: Sequence[tuple[str, RoundTrip]]) -> Table:
         ("chunks", lambda r: f"{r.chunks:,}"),
         ("tokens a chunk, mean", lambda r: f"{r.tokens_mean:.2f}"),
         ("tokens a chunk, p99", lambda r: f"{r.tokens_p99:.0f}"),
-        ("compression (values / tokens)", lambda r: f"{r.compression:.2f}×" if r.tokens_mean else "–"),
+        ("compression (values / tokens)", lambda r: f"{r.compression:.2f}×" if r.compression else "–"),
         ("RMSE, normalised", lambda r: number(r.rmse)),
         ("p99 error, normalised", lambda r: number(r.p99_abs_error)),
         ("max error, normalised", lambda r: number(r.max_abs_error)),

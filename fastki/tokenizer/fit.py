@@ -168,7 +168,7 @@ def _choose_codec(sample: NDArray[np.float64], settings: FitSettings, report: Pr
     base = Codec(
         horizon,
         action_dim,
-        scale or 1.0,
+        1.0 if scale is None else scale,
         MIN_LITERALS,
         order=settings.order,
         atol=settings.bound,
@@ -178,37 +178,34 @@ def _choose_codec(sample: NDArray[np.float64], settings: FitSettings, report: Pr
     if settings.rdo:
         base = replace(base, rdo=settings.rdo, zero_share=zero_shares(base.quantize(sample)[0]))
     if settings.bound is not None:
-        scale = _cheapest_scale(base, sample, settings, report)
-        base = replace(base, scale=scale)
+        base = replace(base, scale=_cheapest_scale(base, sample, settings.vocab_size, report))
     return _choose_literals(base, sample, settings.vocab_size, report)
 
 
-def _cheapest_scale(base: Codec, sample: NDArray[np.float64], settings: FitSettings, report: Progress) -> float:
-    """The scale at which chunks take the fewest tokens while the bound is kept.
+def _cheapest_scale(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> float:
+    """The scale at which chunks take the fewest tokens while the codec's bound is kept.
 
     A coarser step makes smaller numbers, but more of them must be repaired or refined; a finer one wastes precision.
     Walks downhill from the first guess in steps of 12 %.
     """
-    assert settings.bound is not None
-    literals = min(63, _literal_candidates(63, settings.vocab_size)[-1])
+    assert base.atol is not None
+    first = _FIRST_GUESS / base.atol
+    literals = _literal_candidates(63, vocab_size)[-1]
     tried: dict[int, int] = {}
 
     def tokens(place: int) -> int:
         if place not in tried:
             report("precision", len(tried), max(4, len(tried) + 1))
-            codec = replace(base, scale=scale_at(place), literals=literals)
-            tried[place] = _trial_tokens(codec, sample, settings.vocab_size)
+            codec = replace(base, scale=first * _SCALE_STEP**place, literals=literals)
+            tried[place] = _trial_tokens(codec, sample, vocab_size)
         return tried[place]
-
-    def scale_at(place: int) -> float:
-        return float(_FIRST_GUESS / settings.bound * _SCALE_STEP**place)  # type: ignore[operator]
 
     place = 0
     direction = 1 if tokens(1) < tokens(0) else -1
     while abs(place) < 12 and tokens(place + direction) < tokens(place):
         place += direction
     report("precision", 1, 1)
-    return scale_at(place)
+    return first * _SCALE_STEP**place
 
 
 def _choose_literals(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> Codec:

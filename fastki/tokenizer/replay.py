@@ -28,7 +28,7 @@ from fastki.data import (
     parse_dims,
     split_episodes,
 )
-from fastki.errors import TokenizerError, UsageError
+from fastki.errors import DataError, TokenizerError, UsageError
 from fastki.tokenizer.base import ActionTokenizer
 from fastki.tokenizer.corruption import CorruptionRow, corruption_study
 from fastki.tokenizer.fast import FastTokenizer
@@ -166,7 +166,12 @@ def open_source(tokenizer: ActionTokenizer) -> Dataset:
     source = _source_of(tokenizer)
     if source is None:
         raise TokenizerError("this tokenizer does not say which data it was fitted on: give DATA")
-    return open_dataset(source.data, action_key=source.action_key, state_key=source.state_key)
+    try:
+        return open_dataset(source.data, action_key=source.action_key, state_key=source.state_key)
+    except DataError as error:
+        raise DataError(
+            f"the data that this tokenizer was fitted on can't be opened ({error}); or give DATA"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -211,12 +216,18 @@ def _spec(tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOption
         spec = replace(spec, dims=parse_dims(options.dims, info.action_dim, info.action_names))
     kept = range(info.action_dim) if spec.dims is None else spec.dims
     if max(kept) >= info.action_dim or tokenizer.action_dim not in (None, len(kept)):
-        fitted = "" if source is None or source.dims is None else f" (dimensions {list(source.dims)})"
-        raise UsageError(
-            f"{info.uri} has {info.action_dim} action dimensions, the tokenizer was fitted for "
-            f"{tokenizer.action_dim}{fitted}: choose them with --dims"
-        )
+        raise UsageError(_wrong_width(info.uri, info.action_dim, len(kept), tokenizer.action_dim))
     return spec
+
+
+def _wrong_width(uri: str, width: int, chosen: int, wanted: int | None) -> str:
+    what = f"{uri} has {width} action dimensions"
+    if chosen < width:
+        what += f", {chosen} of them chosen"
+    mend = "fit a tokenizer on these data"
+    if wanted is not None and width > wanted:
+        mend = f"choose {wanted} with --dims, or {mend}"
+    return f"{what}; the tokenizer was fitted for {wanted}: {mend}"
 
 
 def _pick(episodes: int, holdout: float, seed: int, split: Split) -> tuple[Split, NDArray[np.integer[Any]]]:

@@ -83,7 +83,7 @@ class RoundTrip:
         within_atol: share of chunks with every value within ``atol``, or None without one.
         atol: the bound asked about, normalised units.
         tokens_mean, tokens_p50, tokens_p99, tokens_max: of the chunks' token counts.
-        compression: H·A / tokens_mean.
+        compression: H·A / tokens_mean; None where no chunk takes a token.
         vocab_used: number of distinct ids that occur.
         outside: share of values outside [-1, 1] after normalising.
         per_dim: one entry a dimension.
@@ -107,7 +107,7 @@ class RoundTrip:
     tokens_p50: float
     tokens_p99: float
     tokens_max: int
-    compression: float
+    compression: float | None
     vocab_used: int
     outside: float
     per_dim: tuple[DimensionError, ...]
@@ -255,7 +255,7 @@ class _Tally:
             tokens_p50=float(p50),
             tokens_p99=float(p99),
             tokens_max=int(tokens.max()),
-            compression=horizon * dims / max(float(tokens.mean()), 1e-9),
+            compression=float(horizon * dims / tokens.mean()) if tokens.any() else None,
             vocab_used=int(np.count_nonzero(self.token_use)),
             outside=float(np.sum(self.outside) / (self.values * dims)),
             per_dim=self._per_dimension(names or tuple(f"dim {i}" for i in range(dims)), units or (None,) * dims),

@@ -47,8 +47,7 @@ def save_tokenizer(tokenizer: FastTokenizer, folder: str | os.PathLike[str]) -> 
         UsageError: the folder can't be written, or holds something else than a tokenizer.
     """
     target = Path(folder)
-    if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not is_saved(target):
-        raise TokenizerError(f"{target} exists and is no fastki tokenizer: choose another --out")
+    require_replaceable(target)
     with atomic_folder(target) as temporary:
         write_text(temporary / "tokenizer.json", to_tokenizer_json(tokenizer.bpe))
         if tokenizer.normalizer is not None:
@@ -84,6 +83,16 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> ActionTokenizer:
     )
 
 
+def require_replaceable(folder: Path) -> None:
+    """Refuse a place that a tokenizer may not take: one that holds something else.
+
+    Raises:
+        TokenizerError: naming it.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]) and not is_saved(folder):
+        raise TokenizerError(f"{folder} exists and is no fastki tokenizer: choose another --out")
+
+
 def is_saved(path: Path) -> bool:
     """Whether a folder is one that :func:`save_tokenizer` wrote."""
     return (path / "fastki.json").is_file()
@@ -98,7 +107,7 @@ def _load_saved(path: Path) -> FastTokenizer:
     document = _read_json(path / "fastki.json")
     version = document.get("format_version")
     if document.get("format") != FORMAT or not isinstance(version, int):
-        raise TokenizerError(f"{path / 'fastki.json'} does not describe a tokenizer")
+        raise TokenizerError(f"{path / 'fastki.json'} does not describe a tokenizer: `fastki fit` makes one that does")
     if version != FORMAT_VERSION:
         raise TokenizerError(
             f"{path} has tokenizer format version {version}, this fastki ({__version__}) reads version "

@@ -90,7 +90,6 @@ def test_options_of_fit(refused, arguments, named, mend):
     assert mend in line
 
 
-@pytest.mark.xfail(strict=True, reason="a scale of 0 is taken for none")
 def test_a_scale_of_nought(refused):
     assert "scale" in refused("fit", SMALL, "--scale", "0")
 

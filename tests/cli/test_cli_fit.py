@@ -143,7 +143,7 @@ def test_actions_that_never_move(cli, run_json, tmp_path):
     code, result = run_json("fit", "still.npy")
     assert code == 0
     assert result["fit_max_abs_error"] < 1e-5
-    assert math.isfinite(result["fit_compression"])
+    assert result["fit_compression"] is None or math.isfinite(result["fit_compression"])
     _, _, err = cli("fit", "still.npy")
     assert "never moving: action[0], action[1]" in err
 

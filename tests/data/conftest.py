@@ -80,9 +80,7 @@ class LeRobotFactory:
         for i, columns in enumerate(episodes):
             table = self._columns(i, columns, len(tasks), fixed=fixed)
             write_table(root / f"data/chunk-{i // 2:03d}/episode_{i:06d}.parquet", table)
-            lines.append(
-                {"episode_index": i, "tasks": [tasks[i % len(tasks)]], "length": len(table["timestamp"])}
-            )
+            lines.append({"episode_index": i, "tasks": [tasks[i % len(tasks)]], "length": len(table["timestamp"])})
         (root / "meta/episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (root / "meta/tasks.jsonl").write_text(
             "".join(json.dumps({"task_index": i, "task": t}) + "\n" for i, t in enumerate(tasks))

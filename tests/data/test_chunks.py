@@ -76,9 +76,7 @@ def test_chunks_are_slices_of_the_episode(frames, horizon, stride, delta, source
 
 def test_iter_chunks_leaves_out_short_episodes(dataset, some_episodes):
     calls = []
-    parts = list(
-        iter_chunks(dataset, ChunkSpec(horizon=8), progress=lambda done, total: calls.append((done, total)))
-    )
+    parts = list(iter_chunks(dataset, ChunkSpec(horizon=8), progress=lambda done, total: calls.append((done, total))))
     assert [(int(part.episode[0]), len(part)) for part in parts] == [(0, 2), (2, 5), (4, 13)]
     assert calls == [(i, 5) for i in range(1, 6)]
     np.testing.assert_array_equal(parts[1].actions[3], some_episodes[2]["action"][3:11])

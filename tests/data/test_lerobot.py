@@ -72,9 +72,7 @@ def test_ambiguous_or_absent_action_key_lists_the_candidates(make_lerobot):
 
 
 def test_no_state_is_fine_and_several_are_a_note(make_lerobot):
-    root = make_lerobot(
-        [{"action": np.ones((5, 2)), "left.state": np.ones((5, 1)), "right.state": np.ones((5, 1))}]
-    )
+    root = make_lerobot([{"action": np.ones((5, 2)), "left.state": np.ones((5, 1)), "right.state": np.ones((5, 1))}])
     dataset = open_dataset(root)
     assert dataset.info.state_key is None
     assert dataset[0].state is None
@@ -89,9 +87,7 @@ def test_scalar_action_column_and_float64(make_lerobot, version):
     np.testing.assert_array_equal(dataset[0].actions, values[:, None])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "expected"), [("int64", "float64"), ("int16", "float32"), ("bool", "float32")]
-)
+@pytest.mark.parametrize(("dtype", "expected"), [("int64", "float64"), ("int16", "float32"), ("bool", "float32")])
 def test_whole_numbers_become_floats(make_lerobot, dtype, expected):
     dataset = open_dataset(make_lerobot([{"action": np.ones((4, 2), dtype=dtype)}]))
     assert dataset[0].actions.dtype == expected
@@ -162,9 +158,7 @@ def test_nan_names_episode_frame_and_dimension(make_lerobot, some_episodes, vers
     root = make_lerobot(some_episodes, version=version, names={"action": ["x", "y", "z"]})
     dataset = open_dataset(root)
     assert len(dataset[1]) == 4
-    with pytest.raises(
-        DataError, match=r"episode 2, action: nan at frame 5, dimension 1 \(y\); 2 of 12 frames"
-    ):
+    with pytest.raises(DataError, match=r"episode 2, action: nan at frame 5, dimension 1 \(y\); 2 of 12 frames"):
         dataset[2]
 
 
@@ -206,7 +200,7 @@ def test_length_that_disagrees(make_lerobot, some_episodes):
 
 def test_action_that_is_not_numbers(make_lerobot):
     root = make_lerobot([{"action": np.array(["left", "right"])}])
-    with pytest.raises(DataError, match="no key could be the actions"):
+    with pytest.raises(DataError, match="no numbers that could be actions"):
         open_dataset(root)
 
 

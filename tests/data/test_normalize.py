@@ -22,8 +22,7 @@ def array(value):
 def test_openpi_cases(shared):
     golden = json.loads((shared / TRANSFORMS / "normalize.json").read_text())
     stats = {
-        key: NormStats(**{name: array(value) for name, value in one.items()})
-        for key, one in golden["stats"].items()
+        key: NormStats(**{name: array(value) for name, value in one.items()}) for key, one in golden["stats"].items()
     }
     checked = 0
     for case in golden["cases"]:
@@ -82,9 +81,7 @@ def test_clip():
     normalizer = Normalizer.fit(VALUES, clip=True)
     assert np.abs(normalizer.normalize(VALUES)).max() == 1.0
     assert np.abs(normalizer.normalize(VALUES, clip=False)).max() > 1.0
-    np.testing.assert_array_equal(
-        normalizer.normalize(VALUES, clip=False), Normalizer.fit(VALUES).normalize(VALUES)
-    )
+    np.testing.assert_array_equal(normalizer.normalize(VALUES, clip=False), Normalizer.fit(VALUES).normalize(VALUES))
     for method in ("zscore", "none"):
         with pytest.raises(UsageError, match=f"--clip has no effect with --norm {method}"):
             Normalizer.fit(VALUES, method=method, clip=True)

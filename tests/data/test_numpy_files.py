@@ -90,8 +90,8 @@ def test_npz_keys(tmp_path):
         ({"actions": np.ones((4, 0))}, r"shape \(4, 0\)"),
         ({"actions": np.ones((4, 2)), "fps": -1}, "fps must be one number above 0"),
         ({"actions": np.ones((4, 2)), "state": np.ones((3, 2))}, "state has 3 frames, but actions has 4"),
-        ({"actions": np.array(["a", "b"])}, "no key could be the actions"),
-        ({"actions": np.ones((4, 2), dtype=complex)}, "no key could be the actions"),
+        ({"actions": np.array(["a", "b"])}, "no numbers that could be actions"),
+        ({"actions": np.ones((4, 2), dtype=complex)}, "no numbers that could be actions"),
         ({"actions": np.array([[1.0], None], dtype=object)}, "Python objects, which are never loaded"),
     ],
 )
@@ -122,9 +122,7 @@ def test_nan_is_found_in_the_episode_that_has_it(tmp_path):
     actions[4, 1] = np.inf
     dataset = open_dataset(save(tmp_path, actions=actions, episode_ends=[3, 6]))
     assert len(dataset[0]) == 3
-    with pytest.raises(
-        DataError, match=r"episode 1, action: inf at frame 1, dimension 1 \(action\[1\]\); 1 of 3"
-    ):
+    with pytest.raises(DataError, match=r"episode 1, action: inf at frame 1, dimension 1 \(action\[1\]\); 1 of 3"):
         dataset[1]
 
 
