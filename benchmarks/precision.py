@@ -112,15 +112,20 @@ def draw(rounding: dict[str, Curve], bound: dict[str, Curve]) -> Figure:
     """Both panels."""
     figure = Figure(figsize=(11, 4.4))
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, curves in ((left, rounding), (right, bound)):
+    for axes, curves, ticks in ((left, rounding, (0.02, 0.01, 0.005, 0.0025)), (right, bound, BOUNDS)):
         for name, curve in curves.items():
             _, colour, style = VARIANTS.get(name, ({}, ACCENT if name.startswith("fastki") else INK, "o-"))
             axes.plot(*zip(*curve, strict=True), style, color=colour, label=name, markersize=5)
         axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
         axes.invert_xaxis()
-        axes.grid(alpha=0.25, which="both")
+        axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="upper left")
+    if len(bound["reference"]) < len(BOUNDS):
+        last = bound["reference"][-1]
+        right.annotate("fails beyond: more coefficients\nthan vocabulary", last, (0, 8), textcoords="offset points")
     left.set_xlabel("RMS error of held-out values, normalised units")
     right.set_xlabel("bound that every held-out value keeps, normalised units")
     left.set_ylabel("tokens a chunk")
