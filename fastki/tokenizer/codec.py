@@ -5,6 +5,7 @@ Axis letters: N chunks, H horizon, A action dimensions.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -101,7 +102,7 @@ class Codec:
         """Quantisation steps that span [-1, 1]: twice the scale."""
         return 2 * self.scale
 
-    @property
+    @functools.cached_property
     def alphabet(self) -> Alphabet:
         """The base symbols of this codec's streams."""
         return Alphabet(self.literals, self.order)

@@ -143,6 +143,9 @@ class FastTokenizer(ActionTokenizer):
             return self.codec.read(symbols, horizon=horizon, action_dim=dims)
 
         per_block = max(1, _BLOCK_VALUES // (horizon * dims))
+        if len(tokens) == 1:
+            symbols = self.bpe.decode_one(tokens.values)
+            return self.codec.read(Ragged(symbols, np.array([0, len(symbols)])), horizon=horizon, action_dim=dims)
         if len(tokens) <= per_block:
             return self.codec.read(self.bpe.decode(tokens), horizon=horizon, action_dim=dims)
         parts = list(map_blocks(decode, np.arange(len(tokens)), values=per_block))

@@ -5,7 +5,9 @@ Axis letters: N chunks, H horizon, A action dimensions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -216,17 +218,20 @@ def _choose_literals(base: Codec, sample: NDArray[np.float64], vocab_size: int, 
     """
     coefficients, finer = base.quantize(sample)
     candidates = _literal_candidates(int(np.abs(coefficients).max()), vocab_size)
-    tokens = []
-    for done, literals in enumerate(candidates):
-        report("alphabet", done, len(candidates))
+
+    def tokens(literals: int) -> int:
         alphabet = Alphabet(literals, base.order)
         even, odd = (
             write_stream(coefficients[part], alphabet, finer=None if finer is None else finer[part])
             for part in (slice(0, None, 2), slice(1, None, 2))
         )
-        tokens.append(_tokens(even, odd, alphabet, vocab_size))
-    report("alphabet", len(candidates), len(candidates))
-    return replace(base, literals=candidates[int(np.argmin(tokens))])
+        return _tokens(even, odd, alphabet, vocab_size)
+
+    report("alphabet", 0, 1)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        counts = list(pool.map(tokens, candidates))
+    report("alphabet", 1, 1)
+    return replace(base, literals=candidates[int(np.argmin(counts))])
 
 
 def _literal_candidates(peak: int, vocab_size: int) -> list[int]:

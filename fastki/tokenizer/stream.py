@@ -25,6 +25,7 @@ the common step can't.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -90,7 +91,7 @@ class Alphabet:
         """Number of base symbols."""
         return self.radix + (3 if self.order == "dim" else 2)
 
-    @property
+    @functools.cached_property
     def max_escapes(self) -> int:
         """The number of escapes that :data:`MAX_COEFFICIENT` needs; a reader accepts no more."""
         return self.escapes_of(MAX_COEFFICIENT)
