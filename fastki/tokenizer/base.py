@@ -175,9 +175,13 @@ def as_token_lists(tokens: Sequence[ArrayLike]) -> Ragged:
     Raises:
         UsageError: not a list of lists of integers.
     """
-    arrays = [sequence if type(sequence) is np.ndarray else np.asarray(sequence) for sequence in tokens]
+    if len(tokens) > 1 and all(type(sequence) is np.ndarray and sequence.dtype == np.int32 for sequence in tokens):
+        whole = np.concatenate(tokens)  # What `encode` gives: one look at the whole instead of one at each.
+        if whole.ndim == 1:
+            return Ragged.from_lengths(whole, map(np.size, tokens))
+    arrays = [np.asarray(sequence) for sequence in tokens]
     for index, array in enumerate(arrays):
-        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise UsageError(
                 f"tokens must be a list of integer sequences, one for each chunk; entry {index} is "
                 f"{array.dtype} of shape {array.shape}"

@@ -5,6 +5,7 @@ Axis letters: N sequences, S symbols of all sequences together.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,10 +32,14 @@ class Ragged:
         if len(arrays) == 1:  # A control loop's case: nothing to put together.
             values = np.asarray(arrays[0], dtype=np.int32).reshape(-1)
             return cls(values, np.array([0, values.size]))
-        offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
-        np.cumsum([len(array) for array in arrays], out=offsets[1:])
         whole = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int32)
-        return cls(whole.astype(np.int32, copy=False), offsets)
+        return cls.from_lengths(whole.astype(np.int32, copy=False), map(len, arrays))
+
+    @classmethod
+    def from_lengths(cls, values: NDArray[np.int32], lengths: Iterable[int]) -> Ragged:
+        """Sequences of the given lengths, end to end in ``values``."""
+        offsets = np.fromiter(itertools.chain((0,), lengths), dtype=np.int64)
+        return cls(values, np.cumsum(offsets, out=offsets))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
