@@ -135,14 +135,12 @@ class Codec:
         return np.rint(scaled, out=scaled).astype(np.int64)
 
     def dequantize(
-        self, coefficients: NDArray[np.int64], finer: NDArray[np.int32] | None = None
+        self, coefficients: NDArray[np.int64], finer: NDArray[np.int32], *, out: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """Normalised chunks float64 ``[N, H, A]`` of coefficients and refinements."""
+        """Normalised chunks float64 ``[N, H, A]`` of coefficients and refinements, in ``out`` if it is given."""
         from fastki.tokenizer.stream_kernels import synthesize
 
-        if finer is None:
-            finer = np.zeros((len(coefficients), coefficients.shape[2]), dtype=np.int32)
-        chunks = np.empty(coefficients.shape)
+        chunks = np.empty(coefficients.shape) if out is None else out
         synthesize(coefficients, finer, float(self.scale), dct_matrix(coefficients.shape[1]), chunks)
         return chunks
 
@@ -152,16 +150,21 @@ class Codec:
         return write_stream(coefficients, self.alphabet, finer=finer)
 
     def read(
-        self, symbols: Ragged, *, horizon: int | None = None, action_dim: int | None = None
+        self,
+        symbols: Ragged,
+        *,
+        horizon: int | None = None,
+        action_dim: int | None = None,
+        out: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float64], Repairs]:
-        """Normalised chunks float64 ``[N, H, A]`` of streams, and what had to be mended."""
+        """Normalised chunks float64 ``[N, H, A]`` of streams (in ``out`` if it is given), and what had to be mended."""
         coefficients, finer, repairs = read_stream(
             symbols,
             self.alphabet,
             horizon=horizon or self.horizon,
             action_dim=action_dim or self.action_dim,
         )
-        return self.dequantize(coefficients, finer), repairs
+        return self.dequantize(coefficients, finer, out=out), repairs
 
 
 def require_finite(chunks: NDArray[np.floating]) -> None:

@@ -138,18 +138,18 @@ class FastTokenizer(ActionTokenizer):
         return Decoded(actions, repairs if unknown is None else replace(repairs, unknown=unknown))
 
     def _decode_blocks(self, tokens: Ragged, horizon: int, dims: int) -> tuple[NDArray[np.float64], Repairs]:
-        def decode(picked: NDArray[np.int64]) -> tuple[NDArray[np.float64], Repairs]:
-            symbols = self.bpe.decode(tokens.part(int(picked[0]), int(picked[-1]) + 1))
-            return self.codec.read(symbols, horizon=horizon, action_dim=dims)
-
-        per_block = max(1, _BLOCK_VALUES // (horizon * dims))
         if len(tokens) == 1:
             symbols = self.bpe.decode_one(tokens.values)
             return self.codec.read(Ragged(symbols, np.array([0, len(symbols)])), horizon=horizon, action_dim=dims)
-        if len(tokens) <= per_block:
-            return self.codec.read(self.bpe.decode(tokens), horizon=horizon, action_dim=dims)
-        parts = list(map_blocks(decode, np.arange(len(tokens)), values=per_block))
-        return np.concatenate([actions for actions, _ in parts]), Repairs.concatenate([mended for _, mended in parts])
+        actions = np.empty((len(tokens), horizon, dims))
+
+        def decode(picked: NDArray[np.int64]) -> Repairs:
+            start, stop = int(picked[0]), int(picked[-1]) + 1
+            symbols = self.bpe.decode(tokens.part(start, stop))
+            return self.codec.read(symbols, horizon=horizon, action_dim=dims, out=actions[start:stop])[1]
+
+        blocks = map_blocks(decode, np.arange(len(tokens)), values=max(1, _BLOCK_VALUES // (horizon * dims)))
+        return actions, Repairs.concatenate(list(blocks))
 
     def _reference(self, previous: ArrayLike | None, chunks: int, dims: int) -> NDArray[np.float64] | None:
         """What each chunk is relative to, float64 ``[N, 1, A]``, or None for absolute chunks."""

@@ -136,6 +136,8 @@ class Repairs:
     @classmethod
     def concatenate(cls, parts: Sequence[Repairs]) -> Repairs:
         """Those of all parts, in order."""
+        if not parts:
+            return cls.none(0)
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
