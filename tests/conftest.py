@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.fft
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -32,6 +34,18 @@ def walks() -> np.ndarray:
     rng = np.random.default_rng(0)
     steps = rng.normal(size=(400, 16, 4)) * 0.08
     return np.cumsum(steps, axis=1) + rng.normal(size=(400, 1, 4)) * 0.3
+
+
+@pytest.fixture(scope="session")
+def max_error() -> Callable[[np.ndarray, float], float]:
+    """Largest absolute error of chunks [N, H, A] whose DCT is rounded to multiples of 1 / scale, by SciPy."""
+
+    def measure(normalized: np.ndarray, scale: float) -> float:
+        coefficients = scipy.fft.dct(normalized, axis=1, norm="ortho")
+        decoded = scipy.fft.idct(np.rint(coefficients * scale) / scale, axis=1, norm="ortho")
+        return float(np.abs(decoded - normalized).max())
+
+    return measure
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, ACCENT, WARN = "#22313f", "#d35400", "#b03a2e"
+INK, ACCENT = "#22313f", "#d35400"
 MAX_PANELS = 8
 
 

@@ -47,12 +47,6 @@ def coarsest_bins(normalized: NDArray[np.float64], atol: float) -> int:
     return next(candidate for candidate in _octave(bins) if candidate == bins or search.passes(candidate))
 
 
-def max_error(normalized: NDArray[np.float64], scale: float) -> float:
-    """Largest absolute round-trip error of chunks ``[N, H, A]`` at a scale, normalised units."""
-    search = _Search(normalized, math.inf)
-    return max((search.error(block, scale) for block in range(len(search.blocks))), default=0.0)
-
-
 def _octave(top: int) -> Iterator[int]:
     """Bins to try below and at ``top``, ascending."""
     bottom = top // 2 + 1 if top > MIN_BINS else top

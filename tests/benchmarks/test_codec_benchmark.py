@@ -14,7 +14,6 @@ from benchmarks.codec import main
 from benchmarks.memory import enlarge, peak_mb
 from benchmarks.timing import measure
 from benchmarks.tokens import coarsest_scale, violations
-from fastki.tokenizer.precision import max_error
 
 
 def test_a_quick_run_prints_every_table_and_writes_every_number(tmp_path, capsys):
@@ -68,7 +67,7 @@ def _check_bound(numbers):
             assert ours["max_error"] <= 0.01
 
 
-def test_the_coarsest_scale_is_one_that_keeps_the_bound(walks):
+def test_the_coarsest_scale_is_one_that_keeps_the_bound(walks, max_error):
     scale = coarsest_scale(walks, 0.02)
     assert max_error(walks, scale) <= 0.02
     assert all(max_error(walks, coarser) > 0.02 for coarser in range(1, scale))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastki.errors import TokenizerError, UsageError
 from fastki.tokenizer.codec import Codec
-from fastki.tokenizer.precision import coarsest_bins, max_error
+from fastki.tokenizer.precision import coarsest_bins
 
 
 def codec(**changes) -> Codec:
@@ -61,7 +61,7 @@ def test_parameters_out_of_range(bad):
 
 
 @pytest.mark.parametrize("atol", [0.3, 0.05, 0.01, 0.002])
-def test_coarsest_bins_pass_and_no_coarser_ones_of_their_octave_do(walks, atol):
+def test_coarsest_bins_pass_and_no_coarser_ones_of_their_octave_do(walks, max_error, atol):
     bins = coarsest_bins(walks, atol)
     assert max_error(walks, bins / 2) <= atol
     if bins <= 512:
@@ -72,7 +72,7 @@ def test_coarsest_bins_pass_and_no_coarser_ones_of_their_octave_do(walks, atol):
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.01, 1e-3]))
 @settings(max_examples=20, deadline=None)
-def test_coarsest_bins_keep_the_bound_on_random_data(seed, atol):
+def test_coarsest_bins_keep_the_bound_on_random_data(max_error, seed, atol):
     chunks = np.random.default_rng(seed).normal(size=(8, 10, 3))
     assert max_error(chunks, coarsest_bins(chunks, atol) / 2) <= atol
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from fastki import FastTokenizer, Normalizer
 from fastki.errors import DecodeError, TokenizerError, UsageError
-from fastki.tokenizer.precision import max_error
 
 PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -21,7 +20,7 @@ def tokenizer():
     return FastTokenizer.fit(chunks, vocab_size=512, bins=40)
 
 
-def test_native_units_in_and_out(walks):
+def test_native_units_in_and_out(walks, max_error):
     units = np.array([1.0, 1000.0, 1e-3, 5.0])
     fitted = FastTokenizer.fit(walks * units, vocab_size=256, scale=50)
     decoded = fitted.decode(fitted.encode(walks * units))
