@@ -14,10 +14,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session", autouse=True)
 def fresh_kernels() -> None:
-    """Compiled code of before an edit must not pass for the edited one."""
-    from fastki.tokenizer.kernels import forget_stale_kernels
+    """Compiled code of before an edit must not pass for the edited one; and no test is the one that compiles."""
+    from fastki.tokenizer.kernels import forget_stale_kernels, warm_up
 
     forget_stale_kernels()
+    warm_up()
 
 
 @pytest.fixture(scope="session")
