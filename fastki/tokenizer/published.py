@@ -133,7 +133,7 @@ def load_published(path: Path) -> PublishedFast:
     bpe_file = _bpe_file(path)
     try:
         bpe = tokenizers.Tokenizer.from_file(str(bpe_file))
-    except Exception as error:
+    except Exception as error:  # `tokenizers` raises nothing narrower for a damaged file
         raise TokenizerError(f"{bpe_file} is damaged ({error})") from error
     return PublishedFast(scale, min_token, bpe, config.get("time_horizon"), config.get("action_dim"))
 
