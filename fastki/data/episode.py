@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.checks import check_finite, read_only
+from fastki.data.robots import ROBOTS, SLOTS, Kind
+from fastki.data.select import Key
 from fastki.errors import DataError
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
@@ -81,7 +83,11 @@ class DatasetInfo:
         action_key, state_key: where they were found; several keys joined by commas; no state: None.
         action_names: A names, made up as ``action[0]`` … where the dataset has none.
         state_names: S names, likewise; empty without a state.
-        action_units: A units such as "rad/s", None where unknown.
+        action_units, state_units: A and S units such as "rad/s", None where unknown.
+        grippers, state_grippers: the dimensions known to open and close a gripper.
+        action_kind: whether actions are positions, velocities or differences of one step, None where unknown.
+        preset: the robot preset in force, None if there is none; preset_reason: why that one, or none.
+        keys: all that the dataset has for every frame.
         cameras: cameras whose images are there; missing_cameras: named by the dataset, but not there.
         lengths: ``[E]`` int64, frames per episode.
         action_dim, state_dim: A and S (0 without a state).
@@ -99,6 +105,13 @@ class DatasetInfo:
     state_key: str | None = None
     state_names: tuple[str, ...] = ()
     action_units: tuple[str | None, ...] = ()
+    state_units: tuple[str | None, ...] = ()
+    grippers: tuple[int, ...] = ()
+    state_grippers: tuple[int, ...] = ()
+    action_kind: Kind | None = None
+    preset: str | None = None
+    preset_reason: str = ""
+    keys: tuple[Key, ...] = ()
     robot: str | None = None
     fps: float | None = None
     cameras: tuple[str, ...] = ()
@@ -107,8 +120,9 @@ class DatasetInfo:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.action_units:
-            object.__setattr__(self, "action_units", (None,) * len(self.action_names))
+        for units, names in (("action_units", self.action_names), ("state_units", self.state_names)):
+            if not getattr(self, units):
+                object.__setattr__(self, units, (None,) * len(names))
         if len(self.lengths) == 0:
             raise DataError(f"{self.uri}: the dataset holds no episodes")
         object.__setattr__(self, "lengths", read_only(self.lengths))
@@ -120,6 +134,11 @@ class DatasetInfo:
     @property
     def state_dim(self) -> int:
         return len(self.state_names)
+
+    @property
+    def slots(self) -> dict[str, str | None]:
+        """openpi's camera slots → the camera that fills each by the robot's preset, None for a masked slot."""
+        return ROBOTS[self.preset].slots(self.cameras) if self.preset else dict.fromkeys(SLOTS)
 
     @property
     def num_episodes(self) -> int:

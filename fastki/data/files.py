@@ -7,9 +7,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from fastki.data.paths import AnyPath, is_local
 from fastki.errors import DataError
 
 _FIELD = re.compile(r"\{(\w+)(?::(0?\d{0,2})d)?\}")
@@ -18,7 +19,7 @@ _SAMPLE_BYTES = 2**16
 _SAMPLED_FILES = 256
 
 
-def read_text(path: Path) -> str:
+def read_text(path: AnyPath) -> str:
     """The UTF-8 text of ``path``."""
     try:
         return path.read_text(encoding="utf-8")
@@ -28,12 +29,12 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: AnyPath) -> dict[str, Any]:
     """The JSON object in ``path``."""
     return _json_object(read_text(path), str(path))
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: AnyPath) -> list[dict[str, Any]]:
     """The JSON objects in ``path``, one a line; blank lines don't count."""
     lines = read_text(path).split("\n")
     return [_json_object(line, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
@@ -77,7 +78,7 @@ def stay_inside(path: str, *, where: str) -> str:
     return path
 
 
-def missing_files(root: Path, names: Iterable[str]) -> list[str]:
+def missing_files(root: AnyPath, names: Iterable[str]) -> list[str]:
     """Those of ``names`` (relative to ``root``) that are no files; each folder is listed only once."""
     listed: dict[str, frozenset[str]] = {}
     missing = []
@@ -90,15 +91,17 @@ def missing_files(root: Path, names: Iterable[str]) -> list[str]:
     return missing
 
 
-def _files_in(folder: Path) -> frozenset[str]:
+def _files_in(folder: AnyPath) -> frozenset[str]:
     try:
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if entry.is_file())
+        if is_local(folder):
+            with os.scandir(folder) as entries:
+                return frozenset(entry.name for entry in entries if entry.is_file())
+        return frozenset(entry.name for entry in folder.iterdir() if entry.is_file())
     except OSError:
         return frozenset()
 
 
-def fingerprint(facts: Sequence[object], root: Path, names: Sequence[str]) -> str:
+def fingerprint(facts: Sequence[object], root: AnyPath, names: Sequence[str]) -> str:
     """Hex digest of ``facts`` and of the files ``names`` under ``root``, wherever ``root`` lies.
 
     Sizes of all files count. Contents count entirely up to 32 MiB in all; beyond that, 64 KiB of the
@@ -117,7 +120,7 @@ def fingerprint(facts: Sequence[object], root: Path, names: Sequence[str]) -> st
     return digest.hexdigest()[:32]
 
 
-def _content(path: Path, size: int, *, whole: bool) -> bytes:
+def _content(path: AnyPath, size: int, *, whole: bool) -> bytes:
     if whole or size <= 3 * _SAMPLE_BYTES:
         return path.read_bytes()
     with path.open("rb") as file:

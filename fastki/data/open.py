@@ -7,11 +7,13 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from fastki.data import lerobot, numpy_files, synthetic
+from fastki.data import synthetic
 from fastki.data.episode import Dataset
+from fastki.data.formats import lerobot, numpy_files
+from fastki.data.options import OpenOptions, Progress
+from fastki.data.paths import AnyPath, as_path
 from fastki.errors import DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -20,7 +22,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 class OpenPath(Protocol):
     """What opens a path of one format."""
 
-    def __call__(self, path: Path, *, uri: str, action_key: str | None, state_key: str | None) -> Dataset: ...
+    def __call__(self, path: AnyPath, *, uri: str, options: OpenOptions, progress: Progress | None) -> Dataset: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Reader:
     """One format: what it is called, whether a path is of it, and how such a path is opened."""
 
     name: str
-    claims: Callable[[Path], bool]
+    claims: Callable[[AnyPath], bool]
     open_path: OpenPath
 
 
@@ -39,35 +41,53 @@ READERS = (
 
 
 def open_dataset(
-    uri: str | os.PathLike[str], *, action_key: str | None = None, state_key: str | None = None
+    uri: str | os.PathLike[str],
+    *,
+    action_key: str | None = None,
+    state_key: str | None = None,
+    split: str | None = None,
+    robot: str = "auto",
+    fps: float | None = None,
+    hold: str | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
 ) -> Dataset:
     """The dataset at ``uri``, its episodes read when they are asked for.
 
     Args:
-        uri: a LeRobot folder, an ``.npy`` or ``.npz`` file, or ``synthetic:droid`` (also with
-            ``?episodes=20&seed=3``).
-        action_key: where the actions are, several keys joined by commas; found if None.
-        state_key: likewise for the state; a dataset need not have one.
+        uri: a folder or file of a supported format, here or on a remote file system, or ``synthetic:droid``
+            (also with ``?episodes=20&seed=3``).
+        action_key, state_key, split, robot, fps, hold, skip_bad: see :class:`OpenOptions`.
+        progress: told what goes on while a dataset without an index is listed.
 
     Raises:
         DataError: no such dataset, a format that is not read, no or several possible action keys, or damaged
             files; the message names the mend.
+        UsageError: an option is out of range.
     """
-    text = os.fspath(uri)
+    options = OpenOptions(action_key, state_key, split, robot, fps, hold, skip_bad)
+    return open_with(uri, options, progress=progress)
+
+
+def open_with(uri: str | os.PathLike[str], options: OpenOptions, *, progress: Progress | None = None) -> Dataset:
+    """As :func:`open_dataset`, the options in one value."""
+    return _open(os.fspath(uri), options, progress)
+
+
+def _open(text: str, options: OpenOptions, progress: Progress | None) -> Dataset:
     if text.startswith(synthetic.SCHEME):
-        return synthetic.open_uri(text, action_key=action_key, state_key=state_key)
-    path = Path(text).expanduser()
+        return synthetic.open_uri(text, options=options)
+    path = as_path(text)
     _require_existing(text, path)
     for reader in READERS:
         if reader.claims(path):
-            return reader.open_path(path, uri=text, action_key=action_key, state_key=state_key)
+            return reader.open_path(path, uri=text, options=options, progress=progress)
     raise DataError(_unknown_format(text, path))
 
 
-def _require_existing(text: str, path: Path) -> None:
-    if "://" in text:
-        hub = text.removeprefix("hf://").removeprefix("datasets/") if text.startswith("hf://") else None
-        raise DataError(_hub_message(hub, text) if hub else f"{text}: only local paths are read: fetch it first")
+def _require_existing(text: str, path: AnyPath) -> None:
+    if text.startswith("hf://"):
+        raise DataError(_hub_message(text.removeprefix("hf://").removeprefix("datasets/"), text))
     if "\0" in text or not text:
         raise DataError(f"{text!r} is no path: give a folder, a file or synthetic:droid")
     if path.exists():
@@ -87,7 +107,7 @@ def _hub_message(hub: str, text: str) -> str:
     )
 
 
-def _near_sibling(path: Path) -> Path | None:
+def _near_sibling(path: AnyPath) -> AnyPath | None:
     """What ``path`` may have meant: a near name where the first of its parts does not exist."""
     for part in (path, *path.parents):
         if part.parent.is_dir() and not part.exists():
@@ -100,7 +120,7 @@ def _near_sibling(path: Path) -> Path | None:
     return None
 
 
-def _unknown_format(text: str, path: Path) -> str:
+def _unknown_format(text: str, path: AnyPath) -> str:
     known = "; ".join(reader.name for reader in READERS) + "; synthetic:droid"
     if not path.is_dir():
         return f"{text}: this type of file is not read. Supported: {known}"

@@ -7,13 +7,15 @@ images show. The same seed gives the same actions to the bit; episode i is the s
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.episode import Dataset, DatasetInfo, Episode
-from fastki.data.keys import choose_action_keys, choose_state_keys
+from fastki.data.options import OpenOptions
+from fastki.data.select import Key, select_keys
 from fastki.data.synthetic_control import FPS, Rollout, place_of, simulate
 from fastki.data.synthetic_render import exterior_camera, render, wrist_camera
 from fastki.data.synthetic_scene import OBJECT_RADIUS, Scene, draw_length, draw_scene, stream
@@ -21,11 +23,16 @@ from fastki.errors import DataError
 
 SCHEME = "synthetic:"
 CAMERAS = ("exterior_image_1_left", "wrist_image_left")
+KEYS = (
+    Key("action", "numbers", (8,), "float32"),
+    Key("observation.state", "numbers", (8,), "float32"),
+    *(Key(camera, "image", (-1, -1, 3), "uint8") for camera in CAMERAS),
+)
 _VERSION = 1
 _PARAMETERS = {"episodes": (1, 10**6), "seed": (0, 2**32 - 1), "size": (16, 1024)}
 
 
-def open_uri(uri: str, *, action_key: str | None, state_key: str | None) -> Dataset:
+def open_uri(uri: str, *, options: OpenOptions) -> Dataset:
     """The dataset of a ``synthetic:`` name with ``?episodes=20&seed=3&size=96``, each optional.
 
     Raises:
@@ -42,8 +49,7 @@ def open_uri(uri: str, *, action_key: str | None, state_key: str | None) -> Data
         if not (text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high):
             raise DataError(f"{uri}: {key}={text} must be a whole number from {low} to {high}")
         given[key] = int(text)
-    choose_action_keys(["action"], action_key, where=uri)
-    choose_state_keys(["observation.state"], state_key, where=uri, notes=[])
+    select_keys(KEYS, replace(options, robot="none"), where=uri, notes=[])
     return SyntheticDroid(
         episodes=given.get("episodes", 64), seed=given.get("seed", 0), size=given.get("size", 96), uri=uri
     )
@@ -66,6 +72,13 @@ class SyntheticDroid(Dataset):
             action_names=(*(f"{name} velocity" for name in joints), "gripper position"),
             state_names=(*(f"{name} position" for name in joints), "gripper position"),
             action_units=(*("rad/s" for _ in joints), "fraction"),
+            state_units=(*("rad" for _ in joints), "fraction"),
+            grippers=(7,),
+            state_grippers=(7,),
+            action_kind="velocity",
+            preset="droid",
+            preset_reason="the built-in data have DROID's shape",
+            keys=KEYS,
             cameras=CAMERAS,
             lengths=np.array([draw_length(seed, i) for i in range(episodes)], dtype=np.int64),
             fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:32],

@@ -131,7 +131,7 @@ def test_videos_count_only_if_all_are_there(make_lerobot, some_episodes):
 
 
 def test_only_the_needed_columns_are_read_and_shared_files_once(make_lerobot, some_episodes, monkeypatch):
-    import fastki.data.lerobot as module
+    import fastki.data.formats.lerobot as module
 
     calls: list[tuple[str, tuple[str, ...]]] = []
     original = module.read_columns

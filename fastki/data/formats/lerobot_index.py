@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.files import fill_template, stay_inside
+from fastki.data.paths import AnyPath
 from fastki.errors import DataError
 
 INFO = "meta/info.json"
@@ -45,7 +45,7 @@ class Index:
     meta_files: Sequence[str]
 
 
-def place_files(root: Path, template: str, fields: Mapping[str, Sequence[int]], *, video_key: str = "") -> list[str]:
+def place_files(root: AnyPath, template: str, fields: Mapping[str, Sequence[int]], *, video_key: str = "") -> list[str]:
     """The path of each episode's file by ``template``, ``fields`` giving E numbers for each of its names."""
     where = str(root / INFO)
     if video_key:
@@ -67,7 +67,7 @@ def first_task(tasks: object) -> str:
     return str(tasks[0]) if isinstance(tasks, list) and tasks else ""
 
 
-def whole_numbers(values: Sequence[Any], *, where: Path, key: str) -> NDArray[np.int64]:
+def whole_numbers(values: Sequence[Any], *, where: AnyPath, key: str) -> NDArray[np.int64]:
     """``values`` as int64, DataError where one is no whole number of at least 0."""
     for value in values:
         if type(value) is not int or not 0 <= value < 2**40:
@@ -75,7 +75,7 @@ def whole_numbers(values: Sequence[Any], *, where: Path, key: str) -> NDArray[np
     return np.array(values, dtype=np.int64)
 
 
-def rising_order(ids: NDArray[np.int64], *, where: Path) -> NDArray[np.intp]:
+def rising_order(ids: NDArray[np.int64], *, where: AnyPath) -> NDArray[np.intp]:
     """The order ``[E]`` that sorts the episodes; DataError where there are none or one comes twice."""
     if not len(ids):
         raise DataError(f"{where}: the dataset holds no episodes")

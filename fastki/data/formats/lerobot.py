@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.data import lerobot_v2, lerobot_v3
 from fastki.data.checks import as_floats
 from fastki.data.episode import Dataset, DatasetInfo, Episode
 from fastki.data.files import fingerprint, missing_files, read_json_object
-from fastki.data.keys import choose_action_keys, choose_state_keys, name_dimensions
-from fastki.data.lerobot_index import INFO, Index
-from fastki.data.parquet import numeric_columns, read_columns
+from fastki.data.formats import lerobot_v2, lerobot_v3
+from fastki.data.formats.lerobot_index import INFO, Index
+from fastki.data.formats.parquet import numeric_columns, read_columns
+from fastki.data.options import OpenOptions, Progress
+from fastki.data.paths import AnyPath
+from fastki.data.select import Key, Selection, select_keys
 from fastki.errors import DataError
 
 BOOKKEEPING = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
@@ -27,41 +28,36 @@ _VERSIONS = {
 }
 
 
-def claims(path: Path) -> bool:
+def claims(path: AnyPath) -> bool:
     """Whether ``path`` looks like a LeRobot dataset's folder."""
     return (path / "meta" / "info.json").is_file()
 
 
-def open_path(path: Path, *, uri: str, action_key: str | None, state_key: str | None) -> Dataset:
+def open_path(path: AnyPath, *, uri: str, options: OpenOptions, progress: Progress | None = None) -> Dataset:
     """The LeRobot dataset in folder ``path``."""
-    return LeRobotDataset(path, uri=uri, action_key=action_key, state_key=state_key)
+    return LeRobotDataset(path, uri=uri, options=options)
 
 
 class LeRobotDataset(Dataset):
     """Episodes out of parquet files; the last file's columns stay in memory, since episodes share files."""
 
-    def __init__(self, root: Path, *, uri: str, action_key: str | None, state_key: str | None) -> None:
+    def __init__(self, root: AnyPath, *, uri: str, options: OpenOptions) -> None:
         self._root = root
         self._index = index = read_index(root)
         columns = numeric_columns(root / index.data_files[0])
-        candidates = [key for key in columns if key not in BOOKKEEPING and not key.startswith("next.")]
         notes: list[str] = []
-        self._action_keys = choose_action_keys(candidates, action_key, where=uri)
-        rest = [key for key in candidates if key not in self._action_keys]
-        self._state_keys = choose_state_keys(candidates if state_key else rest, state_key, where=uri, notes=notes)
+        hint = f"{index.info.get('robot_type') or ''} {root.name}"
+        selection = select_keys(_keys(columns, index), options, where=uri, hint=hint, notes=notes)
+        self._action_keys, self._state_keys = selection.action_keys, selection.state_keys
         self._extra = [key for key in ("task_index",) if key in columns]
         self._extra += ["episode_index"] if index.shared else []
         self._cached: tuple[str, Mapping[str, NDArray[Any]]] = ("", {})
-        self.info = self._describe(uri, columns, notes)
+        self.info = self._describe(uri, selection, notes)
 
-    def _describe(self, uri: str, widths: Mapping[str, int], notes: list[str]) -> DatasetInfo:
+    def _describe(self, uri: str, selection: Selection, notes: list[str]) -> DatasetInfo:
         index, info = self._index, self._index.info
         features = {key: value for key, value in info["features"].items() if isinstance(value, dict)}
         given = {key: feature.get("names") for key, feature in features.items()}
-
-        def names(keys: Sequence[str], what: str) -> tuple[str, ...]:
-            return name_dimensions(keys, [widths[key] for key in keys], given, what=what, notes=notes)
-
         cameras, missing = _find_cameras(self._root, index, notes)
         if info.get("total_episodes") not in (None, len(index.ids)):
             notes.append(f"info.json counts {info['total_episodes']} episodes, {len(index.ids)} are listed")
@@ -72,10 +68,7 @@ class LeRobotDataset(Dataset):
             format=f"LeRobot {index.version}",
             robot=robot if isinstance(robot, str) and robot not in ("", "unknown") else None,
             fps=_positive(info.get("fps")),
-            action_key=",".join(self._action_keys),
-            state_key=",".join(self._state_keys) or None,
-            action_names=names(self._action_keys, "action"),
-            state_names=names(self._state_keys, "state"),
+            **selection.describe(given, notes),
             cameras=cameras,
             missing_cameras=missing,
             lengths=index.lengths,
@@ -120,7 +113,23 @@ class LeRobotDataset(Dataset):
         return task if task is not None else self._index.prompts[index]
 
 
-def read_index(root: Path) -> Index:
+def _keys(columns: Mapping[str, int], index: Index) -> list[Key]:
+    """All that a frame holds, but for LeRobot's own bookkeeping."""
+    features = index.info["features"]
+    keys = []
+    for name, width in columns.items():
+        if name not in BOOKKEEPING and not name.startswith("next."):
+            dtype = features[name].get("dtype", "") if isinstance(features.get(name), dict) else ""
+            keys.append(Key(name, "numbers", (width,), str(dtype)))
+    for name, feature in features.items():
+        if isinstance(feature, dict) and feature.get("dtype") in ("video", "image"):
+            shape = feature.get("shape")
+            sizes = tuple(size for size in shape if type(size) is int) if isinstance(shape, list) else ()
+            keys.append(Key(name, "image", sizes, str(feature["dtype"])))
+    return keys
+
+
+def read_index(root: AnyPath) -> Index:
     """Where the episodes of the dataset in folder ``root`` lie.
 
     Raises:
@@ -155,7 +164,7 @@ def _positive(value: object) -> float | None:
     return None
 
 
-def _find_cameras(root: Path, index: Index, notes: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _find_cameras(root: AnyPath, index: Index, notes: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The cameras all of whose videos are there, and the others; ``notes`` says what is amiss."""
     there, missing = [], []
     for camera, files in index.video_files.items():

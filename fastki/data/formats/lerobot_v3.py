@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.files import missing_files
-from fastki.data.lerobot_index import (
+from fastki.data.formats.lerobot_index import (
     INFO,
     Index,
     first_task,
@@ -19,7 +18,8 @@ from fastki.data.lerobot_index import (
     video_keys,
     whole_numbers,
 )
-from fastki.data.parquet import read_values
+from fastki.data.formats.parquet import read_values
+from fastki.data.paths import AnyPath, relative_name
 from fastki.errors import DataError
 
 _DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -27,13 +27,13 @@ _TASKS = "meta/tasks.parquet"
 _PLACE = ("chunk_index", "file_index")
 
 
-def read_index(root: Path, info: Mapping[str, Any], version: str) -> Index:
+def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
     """The index of the dataset in folder ``root``; ``info`` is its ``info.json``.
 
     Raises:
         DataError: metadata that are absent or damaged, or no episodes.
     """
-    names = sorted(path.relative_to(root).as_posix() for path in root.glob("meta/episodes/*/*.parquet"))
+    names = sorted(relative_name(path, root) for path in root.glob("meta/episodes/*/*.parquet"))
     if not names:
         raise DataError(f"{root / 'meta/episodes'} holds no parquet files: fetch the dataset again")
     cameras, videos = video_keys(info), str(info.get("video_path") or "")
@@ -62,7 +62,7 @@ def read_index(root: Path, info: Mapping[str, Any], version: str) -> Index:
 
 
 def _read_tables(
-    root: Path, names: Sequence[str], optional: Sequence[str]
+    root: AnyPath, names: Sequence[str], optional: Sequence[str]
 ) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
     """The integer columns of the episode tables, ``[E]`` each, and each episode's first task."""
     needed = ["episode_index", "length", *(f"data/{part}" for part in _PLACE)]
@@ -76,7 +76,7 @@ def _read_tables(
     return {key: np.concatenate(p) for key, p in parts.items() if len(p) == len(names)}, prompts
 
 
-def _read_tasks(root: Path) -> dict[int, str]:
+def _read_tasks(root: AnyPath) -> dict[int, str]:
     """task_index → task; the task is the table's index, or its column of text."""
     if missing_files(root, [_TASKS]):
         return {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastki.data.paths import AnyPath, is_local
 from fastki.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-def numeric_columns(path: Path) -> dict[str, int]:
+def numeric_columns(path: AnyPath) -> dict[str, int]:
     """The columns that hold a number or a flat list of numbers in each row, with the list's length.
 
     A number counts 1; a list of no fixed length counts as in the first row, 0 in an empty file.
@@ -34,7 +34,7 @@ def numeric_columns(path: Path) -> dict[str, int]:
     return {name: width for name, width in widths.items() if width is not None}
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def read_columns(path: AnyPath, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """The columns ``names`` of a file: numbers as ``[F]``, lists of numbers as ``[F, D]``.
 
     Raises:
@@ -46,7 +46,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         return {name: _to_numpy(table.column(name), f"{path}, column {name}") for name in names}
 
 
-def read_values(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, list[Any]]:
+def read_values(path: AnyPath, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, list[Any]]:
     """The columns ``names``, and those of ``optional`` that are there, as lists of Python values.
 
     Raises:
@@ -57,7 +57,7 @@ def read_values(path: Path, names: Sequence[str], *, optional: Sequence[str] = (
         return values
 
 
-def _select(file: pq.ParquetFile, path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
+def _select(file: pq.ParquetFile, path: AnyPath, names: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
     present = file.schema_arrow.names
     absent = [name for name in names if name not in present]
     if absent:
@@ -66,14 +66,16 @@ def _select(file: pq.ParquetFile, path: Path, names: Sequence[str], optional: Se
     return file.read(columns=wanted, use_threads=False).select(wanted)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+@contextlib.contextmanager
+def _opened(path: AnyPath) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            yield file
+        with contextlib.ExitStack() as stack:
+            # Columns of a remote file are fetched when they are read, not all at once.
+            source = str(path) if is_local(path) else stack.enter_context(path.open("rb"))
+            yield stack.enter_context(pq.ParquetFile(source))
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the dataset is incomplete; fetch it again") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:

@@ -11,7 +11,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,9 @@ from numpy.typing import NDArray
 from fastki.data.checks import as_floats
 from fastki.data.episode import Dataset, DatasetInfo, Episode
 from fastki.data.files import fingerprint
-from fastki.data.keys import choose_action_keys, choose_state_keys, name_dimensions
+from fastki.data.options import OpenOptions, Progress
+from fastki.data.paths import AnyPath, is_local
+from fastki.data.select import Key, select_keys
 from fastki.errors import DataError
 
 # What NumPy and the zip archive raise on damaged files, of which headers are Python literals.
@@ -43,37 +44,32 @@ _DAMAGE = (
 _EXTRAS = frozenset({"episode_ends", "fps", "names", "state_names"})
 
 
-def claims(path: Path) -> bool:
+def claims(path: AnyPath) -> bool:
     """Whether ``path`` is named as a NumPy file."""
     return path.suffix in (".npy", ".npz") and path.is_file()
 
 
-def open_path(path: Path, *, uri: str, action_key: str | None, state_key: str | None) -> Dataset:
+def open_path(path: AnyPath, *, uri: str, options: OpenOptions, progress: Progress | None = None) -> Dataset:
     """The dataset in file ``path``; the keys choose among an ``.npz`` file's arrays."""
     if path.suffix == ".npy":
         arrays: Mapping[str, NDArray[Any]] = {"action": _load(path)}
     else:
         arrays = _load(path)
-    return NumpyDataset(arrays, path, uri=uri, action_key=action_key, state_key=state_key)
+    return NumpyDataset(arrays, path, uri=uri, options=options)
 
 
 class NumpyDataset(Dataset):
     """Episodes out of arrays that hold all frames."""
 
-    def __init__(
-        self,
-        arrays: Mapping[str, NDArray[Any]],
-        path: Path,
-        *,
-        uri: str,
-        action_key: str | None,
-        state_key: str | None,
-    ) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], path: AnyPath, *, uri: str, options: OpenOptions) -> None:
         notes: list[str] = []
-        candidates = [key for key, array in arrays.items() if key not in _EXTRAS and _is_numeric(array)]
-        action_keys = choose_action_keys(candidates, action_key, where=uri)
-        rest = [key for key in candidates if key not in action_keys]
-        state_keys = choose_state_keys(candidates if state_key else rest, state_key, where=uri, notes=notes)
+        keys = [
+            Key(key, "numbers", array.shape[-1:] if array.ndim > 1 else (), str(array.dtype))
+            for key, array in arrays.items()
+            if key not in _EXTRAS and _is_numeric(array)
+        ]
+        selection = select_keys(keys, options, where=uri, hint=path.stem, notes=notes)
+        action_keys, state_keys = selection.action_keys, selection.state_keys
         self._actions = [_frames(arrays[key], f"{path}, {key}") for key in action_keys]
         self._states = [_frames(arrays[key], f"{path}, {key}") for key in state_keys]
         total = len(self._actions[0])
@@ -86,10 +82,7 @@ class NumpyDataset(Dataset):
             uri=uri,
             format="NumPy " + path.suffix,
             fps=_fps(arrays.get("fps"), path),
-            action_key=",".join(action_keys),
-            state_key=",".join(state_keys) or None,
-            action_names=_names(action_keys, self._actions, arrays.get("names"), "action", notes),
-            state_names=_names(state_keys, self._states, arrays.get("state_names"), "state", notes),
+            **selection.describe(_given_names(arrays, action_keys, state_keys), notes),
             lengths=np.diff(self._ends, prepend=0),
             chunked_horizon=shape[1] if len(shape) == 3 else None,
             notes=tuple(notes),
@@ -108,7 +101,7 @@ class NumpyDataset(Dataset):
         )
 
 
-def _load(path: Path) -> Any:
+def _load(path: AnyPath) -> Any:
     """The array (``.npy``, left on disk) or the arrays by name (``.npz``) in ``path``; never pickled ones."""
     try:
         with warnings.catch_warnings():
@@ -118,7 +111,10 @@ def _load(path: Path) -> Any:
                     return {key: archive[key] for key in archive.files}
             if path.stat().st_size == 0:
                 raise EOFError("the file is empty")
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            if is_local(path):
+                return np.asarray(np.load(str(path), mmap_mode="r", allow_pickle=False))
+            with path.open("rb") as file:
+                return np.asarray(np.load(file, allow_pickle=False))
     except _DAMAGE as error:
         raise DataError(f"{path} cannot be read ({_reason(error)})") from error
 
@@ -148,7 +144,7 @@ def _floats(array: NDArray[Any]) -> NDArray[Any]:
     return as_floats(np.asarray(array), where="actions")
 
 
-def _episode_ends(ends: NDArray[Any] | None, shape: tuple[int, ...], path: Path) -> NDArray[np.int64]:
+def _episode_ends(ends: NDArray[Any] | None, shape: tuple[int, ...], path: AnyPath) -> NDArray[np.int64]:
     """``[E]``, the frame after each episode's last; the last is the number of all frames."""
     total = math.prod(shape[:2]) if len(shape) == 3 else shape[0]
     if total == 0:
@@ -167,20 +163,19 @@ def _episode_ends(ends: NDArray[Any] | None, shape: tuple[int, ...], path: Path)
     return result
 
 
-def _names(
-    keys: Sequence[str],
-    arrays: Sequence[NDArray[Any]],
-    given: NDArray[Any] | None,
-    what: str,
-    notes: list[str],
-) -> tuple[str, ...]:
-    """Names of the dimensions of ``arrays``, by the text array ``given`` if there is one for one key."""
-    names = given.ravel().tolist() if given is not None and given.dtype.kind == "U" else None
-    by_key = {key: names for key in keys if len(keys) == 1}
-    return name_dimensions(keys, [array.shape[1] for array in arrays], by_key, what=what, notes=notes)
+def _given_names(
+    arrays: Mapping[str, NDArray[Any]], action_keys: Sequence[str], state_keys: Sequence[str]
+) -> dict[str, list[str]]:
+    """Key → names of its dimensions, out of the text arrays ``names`` and ``state_names``."""
+    given = {}
+    for keys, name in ((action_keys, "names"), (state_keys, "state_names")):
+        names = arrays.get(name)
+        if len(keys) == 1 and names is not None and names.dtype.kind == "U":
+            given[keys[0]] = names.ravel().tolist()
+    return given
 
 
-def _fps(array: NDArray[Any] | None, path: Path) -> float | None:
+def _fps(array: NDArray[Any] | None, path: AnyPath) -> float | None:
     if array is None:
         return None
     if array.size != 1 or array.dtype.kind not in "fiu" or not 0 < float(array.item()) < math.inf:

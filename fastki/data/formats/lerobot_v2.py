@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fastki.data.files import read_json_lines
-from fastki.data.lerobot_index import (
+from fastki.data.formats.lerobot_index import (
     INFO,
     Index,
     first_task,
@@ -16,13 +15,14 @@ from fastki.data.lerobot_index import (
     video_keys,
     whole_numbers,
 )
+from fastki.data.paths import AnyPath
 
 _DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 _EPISODES = "meta/episodes.jsonl"
 _TASKS = "meta/tasks.jsonl"
 
 
-def read_index(root: Path, info: Mapping[str, Any], version: str) -> Index:
+def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
     """The index of the dataset in folder ``root``; ``info`` is its ``info.json``.
 
     Raises:
