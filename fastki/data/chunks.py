@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.episode import Episode
+from fastki.data.idle import IdleFilter
 from fastki.errors import DataError, UsageError
+
+PadEnd = Literal["none", "repeat", "zero"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,10 @@ class ChunkSpec:
         delta_from: what is subtracted there: "state" at the chunk's first frame (state dimension i from
             action dimension i), or "previous", the action before the chunk (at the start of an episode its
             first action).
+        pad_end: how chunks go on beyond the last frame: "none" (there are no such chunks), "repeat" (the last
+            action, as openpi trains) or "zero". Padding is done before differences are taken.
+        idle: leave out chunks that start where hardly anything moves; None keeps them.
+        idle_ignores: dimensions (numbered as in the dataset) that this does not look at: the grippers.
 
     Raises:
         UsageError: a value out of range, or a delta dimension outside ``dims``.
@@ -38,6 +45,9 @@ class ChunkSpec:
     dims: tuple[int, ...] | None = None
     delta: tuple[int, ...] = ()
     delta_from: Literal["state", "previous"] = "state"
+    pad_end: PadEnd = "none"
+    idle: IdleFilter | None = None
+    idle_ignores: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for option, value in (("--horizon", self.horizon), ("--stride", self.stride)):
@@ -55,6 +65,8 @@ class ChunkSpec:
             raise UsageError("--dims names no dimension: keep at least one")
         if self.delta_from not in ("state", "previous"):
             raise UsageError(f"--delta-from {self.delta_from!r} is unknown: use state or previous")
+        if self.pad_end not in ("none", "repeat", "zero"):
+            raise UsageError(f"--pad-end {self.pad_end!r} is unknown: use repeat, zero or none")
         stray = set(self.delta) - set(self.delta if self.dims is None else self.dims)
         if stray:
             raise UsageError(f"--delta names dimensions {sorted(stray)} that --dims leaves out")
@@ -72,12 +84,21 @@ class ChunkSpec:
         return dims
 
     def count(self, frames: int) -> int:
-        """How many chunks an episode of ``frames`` frames gives.
+        """How many chunks an episode of ``frames`` frames gives, idle ones included.
 
-        >>> ChunkSpec(horizon=16, stride=5).count(30)
-        3
+        >>> ChunkSpec(horizon=16, stride=5).count(30), ChunkSpec(horizon=16, stride=5, pad_end="repeat").count(30)
+        (3, 6)
         """
-        return max(0, (frames - self.horizon) // self.stride + 1)
+        shortest = self.horizon if self.pad_end == "none" else 1
+        return max(0, (frames - shortest) // self.stride + 1)
+
+    def starts(self, episode: Episode) -> NDArray[np.int64]:
+        """``[N]``, the frames at which the chunks of ``episode`` begin."""
+        starts = np.arange(self.count(len(episode)), dtype=np.int64) * self.stride
+        if self.idle is None:
+            return starts
+        looked_at = [dim for dim in self.kept(episode.actions.shape[1]) if dim not in self.idle_ignores]
+        return starts[self.idle.moving(episode.actions[:, looked_at])[starts]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,17 +159,22 @@ class Chunks:
 def cut_chunks(episode: Episode, spec: ChunkSpec, *, starts: NDArray[np.int64] | None = None) -> Chunks:
     """The chunks of ``episode`` that begin at frames ``starts`` ``[N]``, by default all that ``spec`` gives.
 
+    What lies beyond the last frame is padded as ``spec`` says, and repeated where it says nothing.
+
     Raises:
         UsageError: the spec names dimensions that the actions lack.
         DataError: differences from a state that is absent or too narrow.
     """
     dims = list(spec.kept(episode.actions.shape[1]))
     if starts is None:
-        starts = np.arange(spec.count(len(episode)), dtype=np.int64) * spec.stride
+        starts = spec.starts(episode)
     kept = episode.actions[:, dims].astype(np.float64)
     before = kept[np.maximum(starts - 1, 0)] if len(starts) else np.empty((0, len(dims)))
     reference = np.zeros((len(starts), len(dims)))
-    windows = kept[starts[:, None] + np.arange(spec.horizon)]
+    frames = starts[:, None] + np.arange(spec.horizon)
+    windows = kept[np.minimum(frames, len(kept) - 1)]
+    if spec.pad_end == "zero":
+        windows[frames >= len(kept)] = 0.0
     if spec.delta:
         columns = [dims.index(dim) for dim in spec.delta]
         source = _states(episode, spec)[starts] if spec.needs_state else before[:, columns]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.checks import check_finite, read_only
+from fastki.data.options import OpenOptions
 from fastki.data.robots import ROBOTS, SLOTS, Kind
 from fastki.data.select import Key
 from fastki.errors import DataError
@@ -92,6 +93,7 @@ class DatasetInfo:
         lengths: ``[E]`` int64, frames per episode.
         action_dim, state_dim: A and S (0 without a state).
         chunked_horizon: H where the data are chunks ``[N, H, A]`` already, else None.
+        opened: how it was opened, as the user asked.
         notes: what a user should know, a sentence each.
         fingerprint: hex; same data and keys, same value, wherever they lie.
     """
@@ -117,6 +119,7 @@ class DatasetInfo:
     cameras: tuple[str, ...] = ()
     missing_cameras: tuple[str, ...] = ()
     chunked_horizon: int | None = None
+    opened: OpenOptions = field(default_factory=OpenOptions)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fastki.data import synthetic
@@ -14,6 +14,7 @@ from fastki.data.episode import Dataset
 from fastki.data.formats import lerobot, numpy_files
 from fastki.data.options import OpenOptions, Progress
 from fastki.data.paths import AnyPath, as_path
+from fastki.data.views import resampled, without_bad
 from fastki.errors import DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -71,7 +72,12 @@ def open_dataset(
 
 def open_with(uri: str | os.PathLike[str], options: OpenOptions, *, progress: Progress | None = None) -> Dataset:
     """As :func:`open_dataset`, the options in one value."""
-    return _open(os.fspath(uri), options, progress)
+    dataset = _open(os.fspath(uri), options, progress)
+    if options.skip_bad:
+        dataset = without_bad(dataset, progress=progress)
+    dataset = resampled(dataset, options)
+    dataset.info = replace(dataset.info, opened=options)
+    return dataset
 
 
 def _open(text: str, options: OpenOptions, progress: Progress | None) -> Dataset:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MAX_VALUES = 2**24
+from fastki.data.sketch import QuantileSketch
+
+_EXACT_VALUES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +28,15 @@ class Summary:
 class RunningStats:
     """Takes rows ``[K, A]`` as they come, in memory that has a limit.
 
-    Mean, std, min and max are exact. So are the quantiles as long as all values fit (16 million of them); of
-    more, each second, fourth … row counts, always the same ones.
+    Mean, std, min and max are exact. So are the quantiles as long as all values fit (4 million of them);
+    beyond that they come from a histogram and are off by at most 1/4,095 of the dimension's range.
     """
 
-    def __init__(self, *, max_values: int = _MAX_VALUES) -> None:
-        self._max_values = max_values
+    def __init__(self, *, exact_values: int = _EXACT_VALUES) -> None:
+        self._exact_values = exact_values
         self._kept: list[NDArray[Any]] = []
         self._kept_values = 0
-        self._step = 1
-        self._skip = 0
+        self._sketch: QuantileSketch | None = None
         self._count = 0
         self._mean: NDArray[np.float64] = np.zeros(0)
         self._squares: NDArray[np.float64] = np.zeros(0)
@@ -47,31 +48,59 @@ class RunningStats:
         if not len(values):
             return
         rows = np.asarray(values, dtype=np.float64)
-        mean, squares = rows.mean(axis=0), rows.var(axis=0) * len(rows)
-        if self._count == 0:
-            self._mean, self._squares = mean, squares
-            self._min, self._max = rows.min(axis=0), rows.max(axis=0)
+        mean = rows.mean(axis=0)
+        self._add_moments(len(rows), mean, ((rows - mean) ** 2).sum(axis=0), rows.min(axis=0), rows.max(axis=0))
+        if self._sketch is None:
+            self._keep(values)
         else:
-            total = self._count + len(rows)
-            gap = mean - self._mean
-            self._mean = self._mean + gap * len(rows) / total
-            self._squares = self._squares + squares + gap**2 * self._count * len(rows) / total
-            self._min = np.minimum(self._min, rows.min(axis=0))
-            self._max = np.maximum(self._max, rows.max(axis=0))
-        self._count += len(rows)
-        self._keep(values)
+            self._sketch.update(rows)
+
+    def merge(self, other: RunningStats) -> None:
+        """Take what ``other``, of as many dimensions, has taken: parts of a dataset may be read apart."""
+        if not other._count:
+            return
+        self._add_moments(other._count, other._mean, other._squares, other._min, other._max)
+        for values in other._kept:
+            if self._sketch is None:
+                self._keep(values)
+            else:
+                self._sketch.update(values)
+        if other._sketch is not None:
+            self._to_sketch(len(other._mean)).merge(other._sketch)
+
+    def _add_moments(
+        self,
+        count: int,
+        mean: NDArray[np.float64],
+        squares: NDArray[np.float64],
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+    ) -> None:
+        """Pairwise update of mean and squared deviations (Chan, Golub and LeVeque 1979, eq. 2.1)."""
+        if self._count == 0:
+            self._count, self._mean, self._squares, self._min, self._max = count, mean, squares, low, high
+            return
+        total = self._count + count
+        gap = mean - self._mean
+        self._mean = self._mean + gap * count / total
+        self._squares = self._squares + squares + gap**2 * self._count * count / total
+        self._min, self._max = np.minimum(self._min, low), np.maximum(self._max, high)
+        self._count = total
 
     def _keep(self, values: NDArray[Any]) -> None:
-        kept = values[self._skip :: self._step].copy()
-        self._skip = (self._skip - len(values)) % self._step
-        self._kept.append(kept)
-        self._kept_values += kept.size
-        while self._kept_values > self._max_values:
-            rows = np.concatenate(self._kept)
-            self._skip += self._step * (len(rows) % 2)
-            self._kept = [rows[::2].copy()]
-            self._kept_values = self._kept[0].size
-            self._step *= 2
+        self._kept.append(np.array(values))
+        self._kept_values += values.size
+        if self._kept_values > self._exact_values:
+            self._to_sketch(values.shape[1])
+
+    def _to_sketch(self, dims: int) -> QuantileSketch:
+        """The histogram, made of the values kept so far if there was none."""
+        if self._sketch is None:
+            self._sketch = QuantileSketch(dims)
+            for values in self._kept:
+                self._sketch.update(values)
+            self._kept, self._kept_values = [], 0
+        return self._sketch
 
     @property
     def count(self) -> int:
@@ -80,6 +109,10 @@ class RunningStats:
 
     def summary(self) -> Summary:
         """The statistics so far, of one row or more."""
-        q01, q99 = np.quantile(np.concatenate(self._kept).astype(np.float64), [0.01, 0.99], axis=0)
+        if self._sketch is None:
+            kept = np.concatenate(self._kept).astype(np.float64)
+            q01, q99 = np.quantile(kept, [0.01, 0.99], axis=0)
+        else:
+            q01, q99 = self._sketch.quantiles((0.01, 0.99))
         std = np.sqrt(self._squares / self._count)
-        return Summary(self._mean, std, self._min, self._max, q01, q99)
+        return Summary(self._mean.copy(), std, self._min.copy(), self._max.copy(), q01, q99)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.episode import Dataset, DatasetInfo
-from fastki.data.gather import Progress
+from fastki.data.options import Progress
 from fastki.data.stats import RunningStats, Summary
 
 STILL = 1e-6

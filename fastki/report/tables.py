@@ -180,7 +180,7 @@ def _codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
         facts.append(("normaliser", f"{normalizer.method}{', clipped' if normalizer.clip else ''}{still}"))
     if source is not None:
         chunks = counted(source.chunks, "chunk")
-        kept = "" if source.dims is None else f", dimensions {', '.join(map(str, source.dims))}"
+        kept = "" if source.spec.dims is None else f", dimensions {', '.join(map(str, source.spec.dims))}"
         facts.append(("fitted on", f"{source.data}{kept}: {chunks} of {counted(source.episodes, 'episode')}"))
     return facts
 

@@ -10,19 +10,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from fastki.data import (
-    Chunks,
-    ChunkSample,
-    ChunkSpec,
-    Dataset,
-    fit_normalizer,
-    gather_chunks,
-    parse_dims,
-    split_episodes,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from fastki.data import Chunks, ChunkSample, ChunkSampler, ChunkSpec, Dataset, parse_dims, split_episodes, survey
+from fastki.data.chunks import PadEnd
+from fastki.data.idle import IdleFilter
 from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.fit import FitSettings, Progress, fit_tokenizer
 from fastki.tokenizer.roundtrip import RoundTrip, roundtrip
@@ -42,6 +37,10 @@ class FitOptions:
         dims: such as ``0:7,13``, or None for all.
         delta: dimensions relative to a reference, such as ``0:7``, in the dataset's numbering.
         delta_from: the state at the chunk's first frame, or the action before the chunk.
+        pad_end: chunks that reach beyond an episode's end are padded so, "repeat" (as openpi trains) or "zero";
+            "none": there are no such chunks.
+        drop_idle: leave out chunks that start where no dimension but the grippers changes by this much from
+            frame to frame, native units, in runs as openpi's DROID training has them; None keeps them.
         norm: the normaliser's method.
         clip: clip normalised values to [-1, 1]; openpi does not.
         holdout: share of the episodes held out, in [0, 1).
@@ -55,6 +54,8 @@ class FitOptions:
     dims: str | None = None
     delta: str | None = None
     delta_from: Literal["state", "previous"] = "state"
+    pad_end: PadEnd = "none"
+    drop_idle: float | None = None
     norm: Literal["quantile", "minmax", "zscore", "none"] = "quantile"
     clip: bool = False
     holdout: float = 0.1
@@ -91,40 +92,42 @@ def fit_on_dataset(dataset: Dataset, options: FitOptions, *, progress: Progress 
     report = progress or (lambda *_: None)
     spec = chunk_spec(dataset, options)
     fit_episodes, heldout_episodes = split_episodes(len(dataset), holdout=options.holdout, seed=options.seed)
-    sample = gather_chunks(
+    seen = survey(
         dataset,
         spec,
         episodes=fit_episodes,
         max_chunks=options.max_chunks,
         seed=options.seed,
-        progress=lambda done, total: report("chunks", done, total),
-    )
-    normalizer = fit_normalizer(
-        dataset,
-        spec,
-        episodes=fit_episodes,
         method=options.norm,
         clip=options.clip,
-        progress=lambda done, total: report("statistics", done, total),
+        progress=lambda done, total: report("chunks", done, total),
     )
-    source = _source(dataset, sample, options)
+    sample = seen.sample
+    source = TokenizerSource.of(dataset, sample, holdout=options.holdout, seed=options.seed)
     tokenizer = fit_tokenizer(
         sample.chunks,
         options.tokenizer,
-        normalizer=normalizer,
+        normalizer=seen.normalizer,
         source=source,
         progress=progress,
     )
     report("measure", 0, 2)
-    fitted = _measure(tokenizer, source, sample.chunks, options)
+    fitted = measure(tokenizer, source, sample.chunks, options)
     report("measure", 1, 2)
-    heldout = None
-    long_enough = heldout_episodes[dataset.info.lengths[heldout_episodes] >= spec.horizon]
-    if len(long_enough):
-        held = gather_chunks(dataset, spec, episodes=long_enough, max_chunks=options.max_chunks, seed=options.seed)
-        heldout = _measure(tokenizer, source, held.chunks, options)
+    held = heldout_chunks(dataset, spec, heldout_episodes, options)
+    heldout = None if held is None else measure(tokenizer, source, held, options)
     report("measure", 2, 2)
     return Fitted(tokenizer, fitted, heldout, sample, len(heldout_episodes))
+
+
+def heldout_chunks(
+    dataset: Dataset, spec: ChunkSpec, episodes: NDArray[np.int64], options: FitOptions
+) -> Chunks | None:
+    """At most ``options.max_chunks`` chunks of the held-out ``episodes``, None where they give none."""
+    sampler = ChunkSampler(spec, max_chunks=options.max_chunks, seed=options.seed)
+    for index in episodes.tolist():
+        sampler.add(dataset.read(index, state=spec.needs_state))
+    return sampler.chunks()
 
 
 def chunk_spec(dataset: Dataset, options: FitOptions) -> ChunkSpec:
@@ -140,6 +143,9 @@ def chunk_spec(dataset: Dataset, options: FitOptions) -> ChunkSpec:
         dims=None if options.dims is None else parse_dims(options.dims, info.action_dim, info.action_names),
         delta=() if options.delta is None else parse_dims(options.delta, info.action_dim, info.action_names),
         delta_from=options.delta_from,
+        pad_end=options.pad_end,
+        idle=None if options.drop_idle is None else IdleFilter(options.drop_idle),
+        idle_ignores=info.grippers,
     )
 
 
@@ -148,33 +154,6 @@ def choose_horizon(dataset: Dataset, *wishes: int | None) -> int:
     return next(wish for wish in (*wishes, dataset.info.chunked_horizon, DEFAULT_HORIZON) if wish is not None)
 
 
-def _source(dataset: Dataset, sample: ChunkSample, options: FitOptions) -> TokenizerSource:
-    info, spec = dataset.info, sample.chunks.spec
-    kept = spec.kept(info.action_dim)
-    return TokenizerSource(
-        data=_absolute(info.uri),
-        fingerprint=info.fingerprint,
-        action_key=info.action_key,
-        state_key=info.state_key,
-        stride=spec.stride,
-        dims=spec.dims,
-        delta=spec.delta,
-        delta_from=spec.delta_from,
-        holdout=options.holdout,
-        seed=options.seed,
-        episodes=sample.episodes_used,
-        chunks=len(sample.chunks),
-        total_chunks=sample.total_chunks,
-        names=tuple(info.action_names[dim] for dim in kept),
-        units=tuple(info.action_units[dim] for dim in kept),
-        fps=info.fps,
-    )
-
-
-def _measure(tokenizer: FastTokenizer, source: TokenizerSource, chunks: Chunks, options: FitOptions) -> RoundTrip:
+def measure(tokenizer: FastTokenizer, source: TokenizerSource, chunks: Chunks, options: FitOptions) -> RoundTrip:
+    """What the tokenizer does to ``chunks``, with the names and units of the data that they come from."""
     return roundtrip(tokenizer, [chunks], atol=options.tokenizer.bound, names=source.names, units=source.units)
-
-
-def _absolute(uri: str) -> str:
-    path = Path(uri).expanduser()
-    return str(path.resolve()) if path.exists() else uri

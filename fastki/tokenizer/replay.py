@@ -24,7 +24,7 @@ from fastki.data import (
     fit_normalizer,
     gather_chunks,
     iter_chunks,
-    open_dataset,
+    open_with,
     parse_dims,
     split_episodes,
 )
@@ -167,7 +167,7 @@ def open_source(tokenizer: ActionTokenizer) -> Dataset:
     if source is None:
         raise TokenizerError("this tokenizer does not say which data it was fitted on: give DATA")
     try:
-        return open_dataset(source.data, action_key=source.action_key, state_key=source.state_key)
+        return open_with(source.data, source.opened)
     except DataError as error:
         raise DataError(
             f"the data that this tokenizer was fitted on can't be opened ({error}); or give DATA"
@@ -197,7 +197,7 @@ class _Replay:
             split, episodes = _pick(len(dataset), options.holdout, options.seed, options.split)
         elif source is not None and source.fingerprint == info.fingerprint:
             split, episodes = _pick(len(dataset), source.holdout, source.seed, options.split)
-        long_enough = episodes[info.lengths[episodes] >= spec.horizon]
+        long_enough = episodes[[spec.count(int(length)) > 0 for length in info.lengths[episodes]]]
         if not len(long_enough):
             raise UsageError(
                 f"every episode of the {split} split is shorter than the horizon {spec.horizon} (the longest has "
@@ -209,7 +209,7 @@ class _Replay:
 def _spec(tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOptions) -> ChunkSpec:
     info, source = dataset.info, _source_of(tokenizer)
     horizon = choose_horizon(dataset, options.horizon, tokenizer.horizon)
-    spec = ChunkSpec(horizon=horizon) if source is None else source.spec(horizon)
+    spec = ChunkSpec(horizon=horizon) if source is None else replace(source.spec, horizon=horizon)
     if options.stride is not None:
         spec = replace(spec, stride=options.stride)
     if options.dims is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from fastki.data import ChunkSpec
+from fastki.data import ChunkSample, ChunkSpec, Dataset
+from fastki.data.options import OpenOptions
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,8 @@ class TokenizerSource:
     Attributes:
         data: path or name, as the user gave it (absolute for a local path).
         fingerprint: of the data themselves, wherever they lie.
-        action_key: which feature the actions were.
-        state_key: which feature the state was, if any.
-        stride: frames between the starts of chunks.
-        dims: the dimensions kept, or None for all.
-        delta: dimensions relative to a reference, in the dataset's numbering.
-        delta_from: that reference.
+        opened: how they were opened, with the keys that were found.
+        spec: how chunks were cut from them.
         holdout: share of the episodes held out, in [0, 1).
         seed: of the split and the sampling of chunks.
         episodes: episodes that chunks were taken from.
@@ -33,12 +30,8 @@ class TokenizerSource:
 
     data: str
     fingerprint: str
-    action_key: str | None
-    state_key: str | None
-    stride: int
-    dims: tuple[int, ...] | None
-    delta: tuple[int, ...]
-    delta_from: Literal["state", "previous"]
+    opened: OpenOptions
+    spec: ChunkSpec
     holdout: float
     seed: int
     episodes: int
@@ -48,12 +41,27 @@ class TokenizerSource:
     units: tuple[str | None, ...]
     fps: float | None
 
-    def spec(self, horizon: int) -> ChunkSpec:
-        """How to cut the same kind of chunks again."""
-        return ChunkSpec(
-            horizon=horizon,
-            stride=self.stride,
-            dims=self.dims,
-            delta=self.delta,
-            delta_from=self.delta_from,
+    @classmethod
+    def of(cls, dataset: Dataset, sample: ChunkSample, *, holdout: float, seed: int) -> TokenizerSource:
+        """The record of ``sample``, drawn from the episodes of ``dataset`` that are not held out."""
+        info, spec = dataset.info, sample.chunks.spec
+        kept = spec.kept(info.action_dim)
+        return cls(
+            data=_absolute(info.uri),
+            fingerprint=info.fingerprint,
+            opened=replace(info.opened, action_key=info.action_key, state_key=info.state_key),
+            spec=spec,
+            holdout=holdout,
+            seed=seed,
+            episodes=sample.episodes_used,
+            chunks=len(sample.chunks),
+            total_chunks=sample.total_chunks,
+            names=tuple(info.action_names[dim] for dim in kept),
+            units=tuple(info.action_units[dim] for dim in kept),
+            fps=info.fps,
         )
+
+
+def _absolute(uri: str) -> str:
+    path = Path(uri).expanduser()
+    return str(path.resolve()) if path.exists() else uri

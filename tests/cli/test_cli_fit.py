@@ -38,7 +38,7 @@ def test_the_folder_holds_what_the_json_says(run_json):
     assert result["tokenizer"] == "here/tok"
     assert (tokenizer.horizon, tokenizer.action_dim) == (result["horizon"], result["action_dim"]) == (8, 4)
     assert tokenizer.codec.bins == 40
-    assert tokenizer.source.dims == (0, 1, 2, 7)
+    assert tokenizer.source.spec.dims == (0, 1, 2, 7)
     assert tokenizer.source.names[-1] == "gripper position"
 
 
@@ -122,7 +122,7 @@ def test_delta_dimensions(run_json, recording, reference):
     code, _ = run_json(*arguments)
     assert code == 0
     source = FastTokenizer.load("fastki-out/tokenizer").source
-    assert (source.delta, source.delta_from) == ((0, 2), reference)
+    assert (source.spec.delta, source.spec.delta_from) == ((0, 2), reference)
 
 
 @pytest.mark.parametrize("order", ["freq", "dim"])

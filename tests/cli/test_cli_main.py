@@ -95,7 +95,7 @@ def test_ctrl_c_leaves_without_a_word(cli, monkeypatch):
 
 def test_ctrl_c_from_outside_leaves_no_half_written_folder(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", "from fastki.cli.main import run; print('up', flush=True); run(['fit'])"],
+        [sys.executable, "-c", "from fastki.cli.main import run; print('up', flush=True); run(['fit', 'synthetic:droid?episodes=3000'])"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,10 +5,20 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastki.data import Chunks, ChunkSpec, Episode, gather_chunks, iter_chunks, open_dataset
+from fastki.config import from_plain, to_plain
+from fastki.data import (
+    Chunks,
+    ChunkSampler,
+    ChunkSpec,
+    Episode,
+    IdleFilter,
+    gather_chunks,
+    iter_chunks,
+    open_dataset,
+)
 from fastki.data.chunks import cut_chunks
 from fastki.errors import DataError, UsageError
 
@@ -92,32 +102,68 @@ def test_gather_is_all_chunks_and_counts_the_short(dataset):
     assert part.short_episodes == (3,)
 
 
-@given(limit=st.integers(1, 60), seed=st.integers(0, 5), stride=st.integers(1, 4))
-def test_sample_is_even_and_without_repeats(limit, seed, stride):
+@settings(max_examples=25, deadline=None)
+@given(limit=st.integers(1, 300), seed=st.integers(0, 5), stride=st.integers(1, 4))
+def test_a_sample_is_part_of_the_whole_in_its_order(limit, seed, stride):
     dataset = open_dataset("synthetic:droid?episodes=4")
     spec = ChunkSpec(horizon=60, stride=stride)
     sample = gather_chunks(dataset, spec, max_chunks=limit, seed=seed)
-    chunks = sample.chunks
-    assert len(chunks) == min(limit, sample.total_chunks)
-    places = list(zip(chunks.episode.tolist(), chunks.start.tolist(), strict=True))
-    assert places == sorted(set(places))
-    assert (chunks.start % stride == 0).all()
-    share = np.array([spec.count(int(length)) for length in dataset.info.lengths]) / sample.total_chunks
-    counts = np.bincount(chunks.episode, minlength=4)
-    assert (np.abs(counts - share * len(chunks)) <= 2).all()
+    assert len(sample.chunks) == min(limit, sample.total_chunks)
+    whole = gather_chunks(dataset, spec).chunks
+    places = list(zip(whole.episode.tolist(), whole.start.tolist(), strict=True))
+    drawn = list(zip(sample.chunks.episode.tolist(), sample.chunks.start.tolist(), strict=True))
+    assert drawn == sorted(set(drawn))
+    picked = whole.take(np.array([places.index(place) for place in drawn]))
+    np.testing.assert_array_equal(sample.chunks.actions, picked.actions)
+    np.testing.assert_array_equal(sample.chunks.previous, picked.previous)
 
 
-def test_sample_reads_only_the_episodes_it_needs(dataset, monkeypatch):
-    read = []
-    original = dataset.read
-    monkeypatch.setattr(dataset, "read", lambda i, *, state: read.append(i) or original(i, state=state))
-    gather_chunks(dataset, ChunkSpec(horizon=8), max_chunks=1, seed=1)
-    assert len(read) == 1
-    first, again, other = (
-        gather_chunks(dataset, ChunkSpec(horizon=8), max_chunks=6, seed=seed).chunks.start.tolist()
-        for seed in (1, 1, 2)
-    )
-    assert first == again != other
+def test_a_sample_does_not_depend_on_the_order_of_reading():
+    dataset = open_dataset("synthetic:droid?episodes=6")
+    samplers = [ChunkSampler(ChunkSpec(horizon=16), max_chunks=40, seed=3) for _ in range(2)]
+    for index in range(6):
+        samplers[0].add(dataset[index])
+        samplers[1].add(dataset[5 - index])
+    one, other = (sampler.chunks() for sampler in samplers)
+    np.testing.assert_array_equal(one.actions, other.actions)
+    np.testing.assert_array_equal(one.start, other.start)
+
+
+def test_every_chunk_is_drawn_about_as_often(dataset):
+    spec = ChunkSpec(horizon=8)
+    counts = np.zeros((5, 20))
+    for seed in range(1000):
+        chunks = gather_chunks(dataset, spec, max_chunks=4, seed=seed).chunks
+        np.add.at(counts, (chunks.episode, chunks.start), 1)
+    drawn = counts[counts > 0]
+    expected = 1000 * 4 / 20  # 2 + 0 + 5 + 0 + 13 chunks
+    assert len(drawn) == 20
+    assert (np.abs(drawn - expected) < 5 * np.sqrt(expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("pad", "last"), [("repeat", [[40, 40, 40], [30, 40, 40]]), ("zero", [[40, 0, 0], [30, 40, 0]])]
+)
+def test_padding_at_the_end_by_hand(pad, last):
+    spec = ChunkSpec(horizon=3, pad_end=pad)
+    chunks = cut_chunks(ramp(5, dims=1), spec)
+    assert chunks.start.tolist() == [0, 1, 2, 3, 4]
+    assert chunks.actions[2, :, 0].tolist() == [20, 30, 40]
+    assert chunks.actions[[4, 3], :, 0].tolist() == last
+    assert spec.count(5) == 5
+    assert spec.count(0) == 0
+    assert len(cut_chunks(ramp(1, dims=1), spec)) == 1
+
+
+def test_padding_comes_before_differences():
+    spec = ChunkSpec(horizon=3, pad_end="zero", delta=(0,))
+    chunks = cut_chunks(ramp(3, dims=1), spec)
+    assert chunks.actions[2, :, 0].tolist() == [20 - 1020, -1020, -1020]
+
+
+def test_padded_episodes_shorter_than_the_horizon_give_chunks(dataset):
+    sample = gather_chunks(dataset, ChunkSpec(horizon=21, pad_end="repeat"))
+    assert (len(sample.chunks), sample.short_episodes) == (52, ())
 
 
 def test_horizon_longer_than_every_episode(dataset):
@@ -167,8 +213,8 @@ def test_spec_and_episodes_are_checked_against_the_data(dataset):
 
 
 def test_spec_survives_json():
-    spec = ChunkSpec(horizon=8, dims=(2, 0), delta=(0,))
-    assert ChunkSpec(**json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
+    spec = ChunkSpec(horizon=8, dims=(2, 0), delta=(0,), pad_end="zero", idle=IdleFilter(0.5), idle_ignores=(2,))
+    assert from_plain(ChunkSpec, json.loads(json.dumps(to_plain(spec)))) == spec
 
 
 def test_take_and_concatenate():

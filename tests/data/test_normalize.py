@@ -4,8 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fastki.data import ChunkSpec, Normalizer, NormStats, fit_normalizer, iter_chunks, open_dataset
 from fastki.data.stats import RunningStats
@@ -176,20 +174,3 @@ def test_fit_counts_chunk_values_in_delta_dimensions(make_lerobot, some_episodes
     np.testing.assert_allclose(fitted.stats.q99[0], np.quantile(frames[:, 0].astype(float), 0.99), rtol=1e-12)
     with pytest.raises(DataError, match="use --horizon N"):
         fit_normalizer(dataset, ChunkSpec(horizon=50, delta=(1,)))
-
-
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.sampled_from([24, 10**6]))
-def test_running_stats_are_those_of_all_rows(sizes, limit):
-    rows = np.random.default_rng(sum(sizes)).normal(size=(sum(sizes) + 1, 2)) * 3 + 7
-    stats = RunningStats(max_values=limit)
-    for part in np.split(rows, np.cumsum(sizes)):
-        stats.update(part)
-    summary = stats.summary()
-    np.testing.assert_allclose(summary.mean, rows.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(summary.std, rows.std(axis=0), rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal([summary.min, summary.max], [rows.min(axis=0), rows.max(axis=0)])
-    step = 1
-    while -(-len(rows) // step) * 2 > limit:
-        step *= 2
-    expected = np.quantile(rows[::step], [0.01, 0.99], axis=0)
-    np.testing.assert_array_equal([summary.q01, summary.q99], expected)
