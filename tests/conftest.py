@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # No test may reach the hub, nor wait for it; read when its library is loaded.
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

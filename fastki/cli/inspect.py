@@ -3,71 +3,80 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastki.cli.options import OUT, SAMPLE, ActionKey, Json, Quiet, StateKey
+from fastki.cli.options import OUT, SAMPLE, Json, Quiet
+from fastki.cli.reading import reads_data, spell
 from fastki.cli.terminal import Terminal
-from fastki.cli.things import is_hub_id, load_either, open_either
+from fastki.cli.things import names_tokenizer, open_either
+from fastki.data.options import OpenOptions
 
 if TYPE_CHECKING:
     from fastki.tokenizer import ActionTokenizer, RoundTrip
 
 
+@reads_data
 def inspect(
+    reading: OpenOptions,
     thing: Annotated[
-        str, typer.Argument(help="Dataset, tokenizer folder, or hub id of a tokenizer.", metavar="THING")
+        str, typer.Argument(help="Dataset or tokenizer: a folder, file, URL or hub id.", metavar="THING")
     ] = SAMPLE,
     data: Annotated[
         str | None,
         typer.Option(help="Data to count a tokenizer's vocabulary use on; by default those it was fitted on."),
     ] = None,
     tokens: Annotated[int, typer.Option(help="How many of the longest tokens to list.", min=1)] = 12,
-    action_key: ActionKey = None,
-    state_key: StateKey = None,
     out: Annotated[Path, typer.Option(help="Folder of figures.")] = OUT / "inspect",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Say what is in a dataset or a tokenizer."""
     from fastki.files import require_writable
-    from fastki.tokenizer.store import is_tokenizer
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    if is_tokenizer(Path(thing)) or is_hub_id(thing):
+    if names_tokenizer(thing):
         _inspect_tokenizer(terminal, thing, data, tokens)
     else:
         require_writable(out / "dataset.png")
-        _inspect_dataset(terminal, thing, action_key, state_key, out)
+        _inspect_dataset(terminal, thing, reading, out)
 
 
-def _inspect_dataset(terminal: Terminal, uri: str, action_key: str | None, state_key: str | None, out: Path) -> None:
+def _inspect_dataset(terminal: Terminal, uri: str, reading: OpenOptions, out: Path) -> None:
+    from fastki.data.contact import contact_sheet
     from fastki.data.summary import summarize
     from fastki.report import figures, tables
     from fastki.report.payloads import dataset_payload
+    from fastki.tokenizer.pipeline import DEFAULT_HORIZON
 
-    dataset = open_either(uri, action_key=action_key, state_key=state_key)
     with terminal.progress() as progress:
+        dataset = open_either(uri, reading, progress=lambda done, total: progress("listing", done, total))
         summary = summarize(dataset, progress=lambda done, total: progress("statistics", done, total))
-    figure = figures.save(figures.dataset_overview(summary), out / "dataset.png")
+        sheet = contact_sheet(dataset, progress=lambda done, total: progress("frames", done, total))
+    written = [figures.save(figures.dataset_overview(summary), out / "dataset.png")]
+    if sheet.strips:
+        written.append(figures.save(figures.contact(sheet, title=uri), out / "contact.png"))
+    info = dataset.info
     terminal.payload(dataset_payload(summary))
     terminal.show(tables.dataset_facts(summary), "", tables.dataset_dimensions(summary))
-    for note in dataset.info.notes:
+    if info.keys:
+        terminal.show("", tables.dataset_keys(info))
+    for note in (*info.notes, *sheet.failures):
         terminal.note(f"note: {note}")
-    terminal.files([figure])
-    keys = [
-        word for key, flag in ((action_key, "--action-key"), (state_key, "--state-key")) if key for word in (flag, key)
-    ]
-    terminal.next_command("fastki", "fit", *([] if uri == SAMPLE else [uri]), *keys)
+    terminal.files(written)
+    longest = int(info.lengths.max())
+    horizon = ["--horizon", str(max(1, longest // 2))] if longest < DEFAULT_HORIZON else []
+    terminal.next_command("fastki", "fit", *([] if uri == SAMPLE else [uri]), *horizon, *spell(reading))
 
 
 def _inspect_tokenizer(terminal: Terminal, folder: str, data: str | None, count: int) -> None:
     from fastki.report import tables
     from fastki.report.payloads import tokenizer_payload
+    from fastki.tokenizer import load_tokenizer
     from fastki.tokenizer.anatomy import longest_tokens
 
-    tokenizer = load_either(folder)
+    tokenizer = load_tokenizer(folder)
     measured, why_not = _vocabulary_use(terminal, tokenizer, data)
     entries = longest_tokens(tokenizer, count, uses=None if measured is None else measured.token_use)
     terminal.payload(tokenizer_payload(tokenizer, folder, entries, measured))
@@ -84,16 +93,18 @@ def _vocabulary_use(
     """A round trip over all episodes of the data, or why there is none."""
     from fastki.data import open_dataset
     from fastki.errors import FastkiError
-    from fastki.tokenizer import RoundTripOptions, open_source, roundtrip_on_dataset
+    from fastki.tokenizer import RoundTripOptions, parts_of, roundtrip_on_dataset
 
-    options: dict[str, Any] = {"split": "all"}
-    if data is not None:
-        dataset = open_dataset(data)
-    else:
-        try:
-            dataset = open_source(tokenizer)
-        except FastkiError as error:
-            return None, str(error)
+    try:
+        parts = parts_of(tokenizer, None if data is None else open_dataset(data))
+    except FastkiError as error:
+        if data is not None:
+            raise
+        return None, str(error)
+    if len(parts) > 1:
+        return None, "it was fitted on a mixture: name one of its datasets with --data"
+    part = parts[0]
     with terminal.progress() as progress:
-        measured = roundtrip_on_dataset(tokenizer, dataset, RoundTripOptions(**options), progress=progress)
+        options = RoundTripOptions(part="all", dims=part.dims)
+        measured = roundtrip_on_dataset(part.tokenizer, part.dataset, options, progress=progress)
     return measured.result, None

@@ -42,7 +42,15 @@ class ReferenceName(enum.StrEnum):
     previous = "previous"
 
 
-class SplitName(enum.StrEnum):
+class PadEndName(enum.StrEnum):
+    """How chunks go on beyond an episode's end."""
+
+    none = "none"
+    repeat = "repeat"
+    zero = "zero"
+
+
+class PartName(enum.StrEnum):
     """Which episodes of the fitted data."""
 
     heldout = "heldout"
@@ -52,8 +60,3 @@ class SplitName(enum.StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-ActionKey = Annotated[
-    str | None,
-    typer.Option(help="Feature that holds the actions; several joined by commas. Found by default."),
-]
-StateKey = Annotated[str | None, typer.Option(help="Feature that holds the state.")]

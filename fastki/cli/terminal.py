@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 STAGES = {
+    "listing": "listing episodes",
+    "frames": "looking at frames",
     "chunks": "reading chunks",
     "statistics": "statistics",
     "precision": "searching the precision",
@@ -40,6 +42,8 @@ class Terminal:
 
         self.as_json = as_json
         self.quiet = quiet
+        if quiet:
+            os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # Read once the hub's library is loaded, for a download.
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNBOUNDED_WIDTH
         self.console = Console(highlight=False, width=width)
         self.errors = Console(stderr=True, highlight=False)

@@ -8,35 +8,43 @@ from typing import TYPE_CHECKING
 from fastki.errors import DataError, TokenizerError
 
 if TYPE_CHECKING:
-    from fastki.data import Dataset
-    from fastki.tokenizer import ActionTokenizer
+    from fastki.data import Dataset, OpenOptions
+    from fastki.data.options import Progress
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether ``name`` looks like ``owner/name`` and no folder here is called like the owner."""
-    return name.count("/") == 1 and ":" not in name and not Path(name).parent.exists()
+    """Whether ``name`` is one on the hub: with ``hf://``, or where no folder here is called like the owner."""
+    from fastki.data.hub import SCHEME, parse_hub_name
+
+    return parse_hub_name(name) is not None and (name.startswith(SCHEME) or not Path(name).parent.exists())
 
 
-def open_either(name: str, *, action_key: str | None, state_key: str | None) -> Dataset:
+def names_tokenizer(name: str) -> bool:
+    """Whether ``name`` is a tokenizer's folder, or that of a tokenizer on the hub, whose data files are then here."""
+    from fastki.tokenizer.hub import fetch_tokenizer
+    from fastki.tokenizer.store import is_tokenizer
+
+    if is_tokenizer(Path(name)):
+        return True
+    try:
+        return is_hub_id(name) and is_tokenizer(fetch_tokenizer(name))
+    except TokenizerError:
+        return False
+
+
+def open_either(name: str, reading: OpenOptions, *, progress: Progress | None = None) -> Dataset:
     """The dataset ``name``, where a tokenizer could have stood; if it is neither, the message says so."""
-    from fastki.data import open_dataset
+    from fastki.data import open_with
+    from fastki.data.hub import NotOnHubError, UnreachableHubError
+    from fastki.data.open import is_dataset
 
     try:
-        return open_dataset(name, action_key=action_key, state_key=state_key)
+        return open_with(name, reading, progress=progress)
+    except NotOnHubError as error:
+        raise DataError(f"{error}; nor has it a tokenizer of that name that you may read") from error
+    except UnreachableHubError as error:
+        raise DataError(f"{error}; for a tokenizer, `hf download {name.removeprefix('hf://')}`") from error
     except DataError as error:
-        if not Path(name).is_dir() or (Path(name) / "meta" / "info.json").exists():
+        if not Path(name).is_dir() or is_dataset(Path(name)):
             raise
         raise DataError(f"{name} is no tokenizer (it holds no fastki.json), and {error}") from error
-
-
-def load_either(name: str) -> ActionTokenizer:
-    """The tokenizer ``name``, where a dataset could have stood; if the hub has none, the message says what next."""
-    from fastki.tokenizer import load_tokenizer
-
-    try:
-        return load_tokenizer(name)
-    except TokenizerError as error:
-        if Path(name).exists():
-            raise
-        fetch = f"`hf download --repo-type dataset {name} --local-dir FOLDER`"
-        raise TokenizerError(f"{error}; if it is a dataset, fetch it with {fetch} and give FOLDER") from error

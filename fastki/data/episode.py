@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastki.data.checks import check_finite, read_only
 from fastki.data.options import OpenOptions
+from fastki.data.paths import reaching
 from fastki.data.robots import ROBOTS, SLOTS, Kind
 from fastki.data.select import Key
 from fastki.errors import DataError
@@ -170,7 +171,8 @@ class Dataset(Sequence[Episode]):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"episode {index} of {len(self)}")
-        episode = self._read(index, state=state)
+        with reaching(self.info.uri):
+            episode = self._read(index, state=state)
         self._check(episode)
         return episode
 

@@ -116,7 +116,8 @@ def fingerprint(facts: Sequence[object], root: AnyPath, names: Sequence[str]) ->
         for name, size in zip(names[::step], sizes[::step], strict=True):
             digest.update(_content(root / name, size, whole=whole))
     except OSError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+        # Remote file systems tell neither the file nor the reason apart.
+        raise DataError(f"{error.filename or root} cannot be read: {error.strerror or error}") from error
     return digest.hexdigest()[:32]
 
 

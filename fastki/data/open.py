@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fastki.data import synthetic
+from fastki.data import mixture, synthetic
 from fastki.data.episode import Dataset
-from fastki.data.formats import lerobot, numpy_files
+from fastki.data.formats import hdf5, lerobot, numpy_files, rlds, zarr_buffer
+from fastki.data.hub import SCHEME as HUB
+from fastki.data.hub import HubError, fetch_dataset, parse_hub_name
 from fastki.data.options import OpenOptions, Progress
-from fastki.data.paths import AnyPath, as_path
+from fastki.data.paths import AnyPath, as_path, exists, is_local, reaching, relative_name
 from fastki.data.views import resampled, without_bad
 from fastki.errors import DataError
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Entries of a folder that is no dataset among which some are looked for; if it is remote, each costs many requests.
+_LOOKED_AT, _LOOKED_AT_REMOTE = 64, 8
 
 
 class OpenPath(Protocol):
@@ -37,6 +39,9 @@ class Reader:
 
 READERS = (
     Reader("LeRobot v2.0, v2.1 and v3.0 folders (meta/info.json)", lerobot.claims, lerobot.open_path),
+    Reader("Zarr replay buffers (data/ and meta/episode_ends)", zarr_buffer.claims, zarr_buffer.open_path),
+    Reader("RLDS / TFDS folders (features.json and TFRecord shards)", rlds.claims, rlds.open_path),
+    Reader("HDF5 files of DROID, robomimic, LIBERO and ALOHA", hdf5.claims, hdf5.open_path),
     Reader(".npy and .npz files", numpy_files.claims, numpy_files.open_path),
 )
 
@@ -56,8 +61,8 @@ def open_dataset(
     """The dataset at ``uri``, its episodes read when they are asked for.
 
     Args:
-        uri: a folder or file of a supported format, here or on a remote file system, or ``synthetic:droid``
-            (also with ``?episodes=20&seed=3``).
+        uri: a folder or file of a supported format, here or on a remote file system; ``user/name`` on the hub;
+            or ``synthetic:droid`` (also with ``?episodes=20&seed=3``).
         action_key, state_key, split, robot, fps, hold, skip_bad: see :class:`OpenOptions`.
         progress: told what goes on while a dataset without an index is listed.
 
@@ -72,7 +77,9 @@ def open_dataset(
 
 def open_with(uri: str | os.PathLike[str], options: OpenOptions, *, progress: Progress | None = None) -> Dataset:
     """As :func:`open_dataset`, the options in one value."""
-    dataset = _open(os.fspath(uri), options, progress)
+    dataset = _open(str(uri), options, progress)
+    if isinstance(dataset, mixture.Mixture):
+        return dataset
     if options.skip_bad:
         dataset = without_bad(dataset, progress=progress)
     dataset = resampled(dataset, options)
@@ -80,37 +87,47 @@ def open_with(uri: str | os.PathLike[str], options: OpenOptions, *, progress: Pr
     return dataset
 
 
+def is_dataset(path: AnyPath) -> bool:
+    """Whether ``path`` looks like a dataset of a supported format; it may still be damaged."""
+    return any(reader.claims(path) for reader in READERS)
+
+
 def _open(text: str, options: OpenOptions, progress: Progress | None) -> Dataset:
     if text.startswith(synthetic.SCHEME):
         return synthetic.open_uri(text, options=options)
-    path = as_path(text)
-    _require_existing(text, path)
+    with reaching(text):
+        uri, path = _locate(text)
+        return _open_at(path, uri, options, progress)
+
+
+def _open_at(path: AnyPath, uri: str, options: OpenOptions, progress: Progress | None) -> Dataset:
+    if mixture.claims(path):
+        return mixture.open_mixture(path, uri=uri, options=options, open_part=open_with)
     for reader in READERS:
         if reader.claims(path):
-            return reader.open_path(path, uri=text, options=options, progress=progress)
-    raise DataError(_unknown_format(text, path))
+            return reader.open_path(path, uri=uri, options=options, progress=progress)
+    raise DataError(_unknown_format(uri, path))
 
 
-def _require_existing(text: str, path: AnyPath) -> None:
-    if text.startswith("hf://"):
-        raise DataError(_hub_message(text.removeprefix("hf://").removeprefix("datasets/"), text))
+def _locate(text: str) -> tuple[str, AnyPath]:
+    """The dataset's full name, and where its files lie: those of the hub are fetched first."""
     if "\0" in text or not text:
         raise DataError(f"{text!r} is no path: give a folder, a file or synthetic:droid")
-    if path.exists():
-        return
+    hub = parse_hub_name(text)
+    if hub is not None and text.startswith(HUB):
+        return str(hub), fetch_dataset(hub)
+    path = as_path(text)
+    if exists(path):
+        return text, path
     near = _near_sibling(path)
-    if near is None and _HUB_ID.fullmatch(text) and not path.parent.exists():
-        raise DataError(_hub_message(text, text))
-    hint = f": did you mean {near}?" if near else ": give a folder, a file or synthetic:droid"
-    raise DataError(f"{text}: no such file or folder{hint}")
-
-
-def _hub_message(hub: str, text: str) -> str:
-    local = hub.rstrip("/").rpartition("/")[2]
-    return (
-        f"{text}: no such file or folder, and hub ids are not read yet: download it with "
-        f"`hf download --repo-type dataset {hub} --local-dir {local}` and give the folder {local}"
-    )
+    if hub is None or near is not None or path.parent.exists():
+        mend = f"did you mean {near}?" if near else "give a folder, a file or synthetic:droid"
+        mend += f", or {hub} for the one on the hub" if hub and not near else ""
+        raise DataError(f"{text}: no such file or folder: {mend}")
+    try:
+        return str(hub), fetch_dataset(hub)
+    except HubError as error:
+        raise type(error)(f"there is no folder {text} here, and {error}") from error
 
 
 def _near_sibling(path: AnyPath) -> AnyPath | None:
@@ -122,7 +139,7 @@ def _near_sibling(path: AnyPath) -> AnyPath | None:
             except OSError:
                 return None
             near = difflib.get_close_matches(part.name, names, n=1)
-            return part.parent / near[0] / path.relative_to(part) if near else None
+            return part.parent / near[0] / relative_name(path, part) if near else None
     return None
 
 
@@ -133,10 +150,13 @@ def _unknown_format(text: str, path: AnyPath) -> str:
     if path.name == "meta" and (path / "info.json").is_file():
         return f"{text} is the metadata of a LeRobot dataset: give its parent folder {path.absolute().parent}"
     try:
-        inside = sorted(entry for entry in path.iterdir() if any(reader.claims(entry) for reader in READERS))
+        entries: list[AnyPath] = sorted(path.iterdir(), key=lambda entry: entry.name)
+        entries = entries[: _LOOKED_AT if is_local(path) else _LOOKED_AT_REMOTE]
+        inside = [entry.name for entry in entries if is_dataset(entry)]
     except OSError as error:
-        return f"{text} cannot be read: {error.strerror}"
+        return f"{text} cannot be read: {error.strerror or error}"
     if inside:
-        names = ", ".join(entry.name for entry in inside[:5])
-        return f"{text} is no dataset itself but holds some ({names}): give one of them, such as {inside[0]}"
-    return f"{text} is no dataset: there is no meta/info.json in it. Supported: {known}"
+        names = ", ".join(inside[:5])
+        whole = text.rstrip("/") + "/" + inside[0]
+        return f"{text} is no dataset itself but holds some ({names}): give one of them, such as {whole}"
+    return f"{text} is no dataset: it holds nothing that marks one. Supported: {known}"

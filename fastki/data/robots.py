@@ -59,6 +59,7 @@ class Robot:
         words: found in a dataset's robot type or name, they mean this robot.
         marks: sets of keys; data that have all keys of one are this robot's.
         remark: what a user should know of it.
+        fps: frames per second that its recordings have, where they do not say.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Robot:
     words: tuple[str, ...]
     marks: tuple[frozenset[str], ...] = ()
     remark: str = ""
+    fps: float | None = None
 
     def slots(self, cameras: Collection[str]) -> dict[str, str | None]:
         """openpi's three slots, in order → the one of ``cameras`` that fills it, None for a masked slot."""
@@ -139,6 +141,7 @@ DROID = Robot(
         frozenset({"exterior_image_1_left", "wrist_image_left", "joint_position"}),
     ),
     remark="1 of a joint velocity is DROID's fastest, 0.2 rad in a step of 1/15 s",
+    fps=15.0,
 )
 
 _ALOHA_NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
@@ -263,6 +266,7 @@ BRIDGE = Robot(
     },
     words=("bridge", "widowx"),
     remark="actions are differences of one step, gripper 0 closed to 1 open",
+    fps=5.0,
 )
 
 ROBOTS: Mapping[str, Robot] = {robot.name: robot for robot in (DROID, ALOHA, LIBERO, SO101, BRIDGE)}
@@ -297,7 +301,7 @@ def guess_robot(widths: Mapping[str, int], cameras: Collection[str], hint: str) 
             continue
         word = next((word for word in robot.words if word in hint.lower()), None)
         if word is not None:
-            return robot, f"its name or robot type {hint.strip()!r} has {word!r} in it, and the keys fit"
+            return robot, f"its name or robot type has {word!r} in it, and its keys fit"
         for mark in robot.marks:
             if mark <= keys:
                 return robot, f"it has {', '.join(sorted(mark))}"

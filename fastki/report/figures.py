@@ -6,6 +6,7 @@ No pyplot: figures are objects, nothing is global, and no display is needed.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fastki.data.contact import ContactSheet
 from fastki.data.summary import DatasetSummary
 from fastki.files import atomic_path
 from fastki.tokenizer import CorruptionRow, RoundTrip
@@ -181,6 +183,31 @@ def dataset_overview(summary: DatasetSummary) -> Figure:
         fontsize=10,
     )
     figure.tight_layout()
+    return figure
+
+
+def contact(sheet: ContactSheet, *, title: str) -> Figure:
+    """Camera frames: a row a camera and episode, time from left to right."""
+    from matplotlib.figure import Figure
+
+    columns = max(len(strip.pictures) for strip in sheet.strips)
+    height, width = np.mean([strip.pictures[0].shape[:2] for strip in sheet.strips], axis=0)
+    figure = Figure(figsize=(1.9 * columns + 1.8, 0.5 + len(sheet.strips) * (1.9 * height / width + 0.28)))
+    grid = figure.subplots(len(sheet.strips), columns, squeeze=False)
+    last = None
+    for row, strip in zip(grid, sheet.strips, strict=True):
+        for axes in row:
+            axes.axis("off")
+        for axes, picture, frame in zip(row, strip.pictures, strip.frames, strict=False):
+            axes.imshow(picture, interpolation="nearest" if max(picture.shape) < 150 else None)
+            axes.set_title(f"frame {frame}", fontsize=6, pad=2)
+        words = [strip.camera.rpartition("/")[2], strip.slot] if strip.slot else [strip.camera.rpartition("/")[2]]
+        if strip.episode != last:
+            words = [f"episode {strip.episode}", *textwrap.wrap(strip.prompt, 26)[:3], "", *words]
+        last = strip.episode
+        row[0].text(-0.05, 0.5, "\n".join(words), fontsize=7, ha="right", va="center", transform=row[0].transAxes)
+    figure.suptitle(title, fontsize=9)
+    figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - 0.2 / figure.get_figheight()))
     return figure
 
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastki.config import to_plain
 from fastki.data import DatasetInfo
 from fastki.data.summary import DatasetSummary
-from fastki.tokenizer import ActionTokenizer, CorruptionRow, FastTokenizer, Fitted, Measured, RoundTrip
+from fastki.tokenizer import ActionTokenizer, CorruptionRow, FastTokenizer, Fitted, Measured, MixtureFit, RoundTrip
 from fastki.tokenizer.anatomy import TokenEntry
+
+_FIGURES = (
+    "tokens_mean",
+    "tokens_p50",
+    "tokens_p99",
+    "compression",
+    "max_abs_error",
+    "p99_abs_error",
+    "rmse",
+    "within_atol",
+    "vocab_used",
+)
 
 
 def fit_payload(fitted: Fitted, folder: str, info: DatasetInfo) -> dict[str, Any]:
     """One fit: figures on held-out chunks (None where nothing was held out), the fitted ones under ``fit_…``."""
     tokenizer, sample = fitted.tokenizer, fitted.fit_sample
-    names = (
-        "tokens_mean",
-        "tokens_p50",
-        "tokens_p99",
-        "compression",
-        "max_abs_error",
-        "p99_abs_error",
-        "rmse",
-        "within_atol",
-        "vocab_used",
-    )
-    heldout = {name: None if fitted.heldout is None else getattr(fitted.heldout, name) for name in names}
     return {
         "tokenizer": folder,
         "vocab_size": tokenizer.vocab_size,
@@ -38,12 +38,51 @@ def fit_payload(fitted: Fitted, folder: str, info: DatasetInfo) -> dict[str, Any
         "chunks": len(sample.chunks),
         "total_chunks": sample.total_chunks,
         "episodes": sample.episodes_used,
-        "short_episodes": int((info.lengths < tokenizer.horizon).sum()),
+        "short_episodes": sum(not sample.chunks.spec.count(int(length)) for length in info.lengths),
+        "idle_chunks": sample.idle_chunks,
         "heldout_episodes": fitted.heldout_episodes,
         "heldout_chunks": 0 if fitted.heldout is None else fitted.heldout.chunks,
         "atol": fitted.fitted.atol,
-        **heldout,
-        **{f"fit_{name}": getattr(fitted.fitted, name) for name in names},
+        **_figures(fitted.heldout),
+        **{f"fit_{name}": value for name, value in _figures(fitted.fitted).items()},
+    }
+
+
+def _figures(result: RoundTrip | None) -> dict[str, Any]:
+    """What a round trip found; None for each where there was none."""
+    return {name: None if result is None else getattr(result, name) for name in _FIGURES}
+
+
+def mixture_payload(fitted: MixtureFit, folder: str, info: DatasetInfo) -> dict[str, Any]:
+    """A fit on several datasets, with an entry for each; the figures of all chunks together under ``fit_…``."""
+    tokenizer = fitted.tokenizer
+    return {
+        "tokenizer": folder,
+        "data": info.uri,
+        "vocab_size": tokenizer.vocab_size,
+        "scale": tokenizer.codec.scale,
+        "bins": tokenizer.codec.bins,
+        "literals": tokenizer.codec.literals,
+        "horizon": tokenizer.horizon,
+        "action_dim": tokenizer.action_dim,
+        "chunks": fitted.fitted.chunks,
+        "atol": fitted.fitted.atol,
+        "tokens_mean": fitted.tokens_mean,
+        **{f"fit_{name}": value for name, value in _figures(fitted.fitted).items()},
+        "datasets": [
+            {
+                "name": member.name,
+                "share": member.share,
+                "chunks": member.drawn,
+                "different_chunks": len(member.sample.chunks),
+                "total_chunks": member.sample.total_chunks,
+                "idle_chunks": member.sample.idle_chunks,
+                "episodes": member.sample.episodes_used,
+                "heldout_episodes": member.heldout_episodes,
+                **_figures(member.heldout),
+            }
+            for member in fitted.members
+        ],
     }
 
 
@@ -55,7 +94,7 @@ def roundtrip_payload(
     return {
         "tokenizer": tokenizer,
         "data": data,
-        "split": measured.split,
+        "part": measured.part,
         "chunks": result.chunks,
         "episodes": result.episodes,
         "short_episodes": measured.short_episodes,
@@ -77,6 +116,16 @@ def roundtrip_payload(
         "worst_chunk": {"episode": result.worst.episode, "start": result.worst.start},
         "per_dim": _dimensions(result),
         "corruption": [to_plain(row) for row in damage],
+    }
+
+
+def mixture_roundtrip_payload(tokenizer: str, parts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Round trips on several datasets, by name."""
+    return {
+        "tokenizer": tokenizer,
+        "passed": all(part["passed"] for part in parts.values()),
+        "max_abs_error": max(part["max_abs_error"] for part in parts.values()),
+        "datasets": dict(parts),
     }
 
 
@@ -107,12 +156,19 @@ def dataset_payload(summary: DatasetSummary) -> dict[str, Any]:
         "episodes": info.num_episodes,
         "frames": info.num_frames,
         "lengths": info.lengths.tolist(),
+        "preset": info.preset,
+        "preset_reason": info.preset_reason,
+        "keys": [to_plain(key) for key in info.keys],
+        "grippers": list(info.grippers),
+        "idle_share": summary.idle_share,
+        "idle_threshold": summary.idle.threshold,
         "action_key": info.action_key,
         "action_dim": info.action_dim,
         "state_key": info.state_key,
         "state_dim": info.state_dim,
         "cameras": list(info.cameras),
         "missing_cameras": list(info.missing_cameras),
+        "slots": info.slots,
         "prompts": list(summary.prompts),
         "notes": list(info.notes),
         "fingerprint": info.fingerprint,

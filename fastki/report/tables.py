@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from fastki.data import DatasetInfo
 from fastki.data.summary import STILL, DatasetSummary
-from fastki.tokenizer import ActionTokenizer, CorruptionRow, FastTokenizer, RoundTrip
+from fastki.tokenizer import ActionTokenizer, CorruptionRow, FastTokenizer, MemberFit, RoundTrip
 from fastki.tokenizer.anatomy import TokenEntry
 from fastki.tokenizer.roundtrip import ATOL_SLACK
 
@@ -47,6 +48,22 @@ def comparison(columns: Sequence[tuple[str, RoundTrip]]) -> Table:
     ]
     for name, show in rows:
         table.add_row(name, *(show(result) for _, result in columns))
+    return table
+
+
+def members(rows: Sequence[MemberFit]) -> Table:
+    """One row a dataset of a mixture: its part in the fit, and its held-out figures."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("held out", overflow="fold")
+    for header in ("share", "chunks\nfitted", "episodes", "chunks", "tokens\nmean", "tokens\np99", "RMSE", "max error"):
+        table.add_column(header, justify="right")
+    for row in rows:
+        held = row.heldout
+        figures = ["–"] * 5
+        if held is not None:
+            counts = [f"{held.chunks:,}", f"{held.tokens_mean:.2f}", f"{held.tokens_p99:.0f}"]
+            figures = [*counts, number(held.rmse), number(held.max_abs_error)]
+        table.add_row(escape(row.name), f"{row.share:.1%}", f"{row.drawn:,}", str(row.heldout_episodes), *figures)
     return table
 
 
@@ -107,17 +124,51 @@ def dataset_facts(summary: DatasetSummary) -> Table:
     return key_values(
         [
             ("data", f"{info.uri} ({info.format})"),
-            ("robot", info.robot or "unknown"),
+            ("robot", _robot(info)),
             ("rate", rate),
             ("episodes", f"{info.num_episodes:,}, {info.num_frames:,} frames"),
             ("lengths", f"{frames}{seconds} (shortest – median – longest)"),
             ("", sparkline(info.lengths)),
             ("actions", f"{info.action_key} [{info.action_dim}], {int(summary.still.sum())} never move"),
+            ("idle", _idle(summary)),
             ("state", f"{info.state_key} [{info.state_dim}]" if info.state_key else "none"),
             ("cameras", (", ".join(info.cameras) or "none") + absent),
             ("prompts", ", ".join(prompts)),
         ]
     )
+
+
+def _robot(info: DatasetInfo) -> str:
+    named = f"{info.robot}; " if info.robot else ""
+    return f"{named}preset {info.preset or 'none'} ({info.preset_reason or 'not looked for'})"
+
+
+def _idle(summary: DatasetSummary) -> str:
+    idle = summary.idle
+    what = "only the gripper" if summary.info.grippers else "nothing"
+    return (
+        f"{summary.idle_share:.1%} of the frames lie in runs of {idle.min_idle} or more in which {what} changes by "
+        f"{idle.threshold:g} a frame (--drop-idle {idle.threshold:g} leaves such starts of chunks out)"
+    )
+
+
+def dataset_keys(info: DatasetInfo) -> Table:
+    """One row a key: what a frame holds under it, and what it is read as."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in ("key", "holds", "read as"):
+        table.add_column(header, overflow="fold")
+    uses = dict.fromkeys(info.action_key.split(","), "action")
+    for name in (info.state_key or "").split(","):
+        uses[name] = f"{uses[name]} and state" if name in uses else "state"
+    uses |= {camera: slot for slot, camera in info.slots.items() if camera}
+    shown = sorted(info.keys, key=lambda key: key.name not in uses)[:MAX_DIM_ROWS]
+    for key in shown:
+        shape = " × ".join("?" if size < 0 else str(size) for size in key.shape)
+        use = uses.get(key.name, "absent" if key.name in info.missing_cameras else "")
+        table.add_row(escape(key.name), f"{key.kind} {shape} {key.dtype}".replace("  ", " "), use)
+    if len(info.keys) > len(shown):
+        table.add_row(f"… and {len(info.keys) - len(shown)} more")
+    return table
 
 
 def dataset_dimensions(summary: DatasetSummary) -> Table:
@@ -136,7 +187,7 @@ def dataset_dimensions(summary: DatasetSummary) -> Table:
             str(dim),
             _with_unit(info.action_names[dim], info.action_units[dim]),
             *(number(values[dim]) for values in columns),
-            "never moves" if still else "q01 = q99" if flat else "",
+            "never moves" if still else "q01 = q99" if flat else "gripper" if dim in info.grippers else "",
             style="dim" if still else None,
         )
     return table
@@ -182,6 +233,9 @@ def _codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
         chunks = counted(source.chunks, "chunk")
         kept = "" if source.spec.dims is None else f", dimensions {', '.join(map(str, source.spec.dims))}"
         facts.append(("fitted on", f"{source.data}{kept}: {chunks} of {counted(source.episodes, 'episode')}"))
+    if tokenizer.members:
+        shares = ", ".join(f"{member.name} ({member.share:.0%})" for member in tokenizer.members)
+        facts.append(("fitted on", f"a mixture, each dataset normalised by its own statistics: {shares}"))
     return facts
 
 

@@ -21,7 +21,7 @@ from fastki.tokenizer.blocks import map_blocks
 from fastki.tokenizer.bpe import Bpe
 from fastki.tokenizer.codec import Codec
 from fastki.tokenizer.ragged import Ragged
-from fastki.tokenizer.source import TokenizerSource
+from fastki.tokenizer.source import TokenizerMember, TokenizerSource
 from fastki.tokenizer.stream import Repairs
 
 if TYPE_CHECKING:
@@ -46,13 +46,16 @@ class FastTokenizer(ActionTokenizer):
         codec: the parameters that make integers of a normalised chunk.
         bpe: the merges over those integers.
         normalizer: native ⇄ normalised units, per dimension.
-        source: which data it was fitted on, or None for arrays.
+        source: which data it was fitted on, or None for arrays and mixtures.
+        members: the datasets of the mixture that it was fitted on, each with a normaliser of its own; empty where
+            it was fitted on one.
     """
 
     codec: Codec
     bpe: Bpe
     normalizer: Normalizer | None
     source: TokenizerSource | None = None
+    members: tuple[TokenizerMember, ...] = ()
 
     def __post_init__(self) -> None:
         if self.bpe.num_symbols != self.codec.alphabet.size:
@@ -93,6 +96,26 @@ class FastTokenizer(ActionTokenizer):
     def with_normalizer(self, normalizer: Normalizer | None) -> FastTokenizer:
         """The same tokenizer over another map between native and normalised units."""
         return replace(self, normalizer=normalizer)
+
+    def for_dataset(self, name: str) -> FastTokenizer:
+        """The tokenizer of one of the datasets that it was fitted on, in that dataset's native units.
+
+        Raises:
+            UsageError: there is no such dataset; the message lists those there are.
+        """
+        for member in self.members:
+            if member.name == name:
+                return replace(self, normalizer=member.normalizer, source=member.source, members=())
+        known = ", ".join(member.name for member in self.members) or "none: it was fitted on one dataset"
+        raise UsageError(f"this tokenizer was not fitted on a dataset {name!r}; its mixture has {known}")
+
+    def _own_normalizer(self) -> Normalizer:
+        if self.normalizer is None and self.members:
+            raise UsageError(
+                "this tokenizer was fitted on a mixture, each dataset normalised by its own statistics: choose with "
+                f"for_dataset(…), one of {', '.join(member.name for member in self.members)}"
+            )
+        return super()._own_normalizer()
 
     @property
     def method(self) -> str:

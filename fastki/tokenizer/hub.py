@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 
-from fastki.errors import TokenizerError
+from fastki.data.hub import UnreachableHubError, parse_hub_name, snapshot
+from fastki.errors import DataError, TokenizerError
 
-_HUB_ID = re.compile(r"(?:hf://)?([\w.-]+/[\w.-]+)")
 _DATA_FILES = ["*.json", "bpe_tokenizer/*.json"]
 
 
@@ -18,20 +17,19 @@ def fetch_tokenizer(name: str) -> Path:
     Raises:
         TokenizerError: ``name`` is neither a path nor a hub id, or the hub can't be reached or has no such id.
     """
-    match = _HUB_ID.fullmatch(name)
-    if match is None or name.startswith("."):
+    hub = None if name.startswith((".", "hf://datasets/")) else parse_hub_name(name)
+    if hub is None or hub.inside:
         raise TokenizerError(f"there is no tokenizer at {name}{_near(Path(name))}")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     try:
-        return Path(snapshot_download(match[1], allow_patterns=_DATA_FILES))
-    except HfHubHTTPError as error:
-        raise TokenizerError(f"the hub has no tokenizer {match[1]} that you may read ({error})") from error
-    except (LocalEntryNotFoundError, OSError) as error:
+        return snapshot(hub, _DATA_FILES, kind="model")
+    except UnreachableHubError as error:
         raise TokenizerError(
-            f"there is no folder {name}, and the hub could not be reached to look for {match[1]}; with a "
-            f"network, or after `hf download {match[1]}`, it loads"
+            f"there is no folder {name}, and the hub could not be reached to look for {hub.repo}; with a "
+            f"network, or after `hf download {hub.repo}`, it loads"
+        ) from error
+    except DataError as error:
+        raise TokenizerError(
+            f"there is no folder {name}, nor a tokenizer on the hub that can be had ({error})"
         ) from error
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from fastki.data import Chunks, ChunkSample, ChunkSampler, ChunkSpec, Dataset, parse_dims, split_episodes, survey
 from fastki.data.chunks import PadEnd
 from fastki.data.idle import IdleFilter
+from fastki.data.mixture import Mixture
+from fastki.errors import UsageError
 from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.fit import FitSettings, Progress, fit_tokenizer
 from fastki.tokenizer.roundtrip import RoundTrip, roundtrip
@@ -86,9 +88,12 @@ def fit_on_dataset(dataset: Dataset, options: FitOptions, *, progress: Progress 
     """Split a dataset by episode, fit a tokenizer on one side, and measure it on both.
 
     Raises:
-        UsageError: an option is out of range, or contradicts another.
+        UsageError: an option is out of range, or contradicts another; a mixture, which
+            :func:`fastki.tokenizer.fit_on_mixture` fits.
         DataError: the data can't be read, or no episode is as long as the horizon.
     """
+    if isinstance(dataset, Mixture):
+        raise UsageError(f"{dataset.info.uri} is a mixture: fit it with fit_on_mixture")
     report = progress or (lambda *_: None)
     spec = chunk_spec(dataset, options)
     fit_episodes, heldout_episodes = split_episodes(len(dataset), holdout=options.holdout, seed=options.seed)

@@ -5,7 +5,7 @@
 >>> dataset = open_dataset("synthetic:droid?episodes=8")
 >>> tokenizer = fit_on_dataset(dataset, FitOptions()).tokenizer
 >>> measured = roundtrip_on_dataset(tokenizer, dataset, RoundTripOptions(atol=0.01))
->>> measured.split, measured.result.passed
+>>> measured.part, measured.result.passed
 ('heldout', True)
 """
 
@@ -28,6 +28,7 @@ from fastki.data import (
     parse_dims,
     split_episodes,
 )
+from fastki.data.mixture import Mixture
 from fastki.errors import DataError, TokenizerError, UsageError
 from fastki.tokenizer.base import ActionTokenizer
 from fastki.tokenizer.corruption import CorruptionRow, corruption_study
@@ -39,7 +40,7 @@ from fastki.tokenizer.published import PublishedFast
 from fastki.tokenizer.roundtrip import RoundTrip, roundtrip
 from fastki.tokenizer.source import TokenizerSource
 
-Split = Literal["heldout", "fitted", "all"]
+Which = Literal["heldout", "fitted", "all"]
 _SAMPLE_CHUNKS = 10_000
 _CORRUPTED_CHUNKS = 2_000
 
@@ -50,7 +51,7 @@ class RoundTripOptions:
 
     Attributes:
         atol: bound on the absolute error, normalised units.
-        split: which episodes of the data that it was fitted on; other data are measured whole.
+        part: which episodes of the data that it was fitted on; other data are measured whole.
         dims: other dimensions than those it was fitted on.
         horizon: for published tokenizers, whose files may not name one.
         stride: frames between the starts of chunks; None as it was fitted.
@@ -58,7 +59,7 @@ class RoundTripOptions:
     """
 
     atol: float = 0.01
-    split: Split = "heldout"
+    part: Which = "heldout"
     dims: str | None = None
     horizon: int | None = None
     stride: int | None = None
@@ -71,19 +72,36 @@ class RoundTripOptions:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A tokenizer and one dataset to measure it on.
+
+    Attributes:
+        name: the dataset's.
+        tokenizer: with the dataset's normaliser, where it has one.
+        dataset: opened.
+        dims: the dimensions that a mixture keeps of it, as its file says.
+    """
+
+    name: str
+    tokenizer: ActionTokenizer
+    dataset: Dataset
+    dims: str | None = None
+
+
+@dataclass(frozen=True)
 class Measured:
     """A round trip on a dataset.
 
     Attributes:
         result: errors and token counts.
-        split: which episodes these were.
+        part: which episodes these were.
         short_episodes: episodes of that split too short for one chunk.
         passing_bins: where a value missed ``atol``: the fewest bins at which none does.
         tokenizer: the one measured; a published one has got a normaliser by now.
     """
 
     result: RoundTrip
-    split: Split
+    part: Which
     short_episodes: int
     passing_bins: int | None
     tokenizer: ActionTokenizer
@@ -123,7 +141,7 @@ def roundtrip_on_dataset(
         report("passing bins", 0, 1)
         passing = _passing_bins(replay, options.atol)
         report("passing bins", 1, 1)
-    return Measured(result, replay.split, replay.short_episodes, passing, replay.tokenizer)
+    return Measured(result, replay.part, replay.short_episodes, passing, replay.tokenizer)
 
 
 def corruption_on_dataset(
@@ -160,7 +178,7 @@ def open_source(tokenizer: ActionTokenizer) -> Dataset:
     """The dataset that a tokenizer was fitted on.
 
     Raises:
-        TokenizerError: the tokenizer does not say which.
+        TokenizerError: the tokenizer does not say which, or it was a mixture.
         DataError: it is no longer there.
     """
     source = _source_of(tokenizer)
@@ -174,6 +192,37 @@ def open_source(tokenizer: ActionTokenizer) -> Dataset:
         ) from error
 
 
+def parts_of(tokenizer: ActionTokenizer, dataset: Dataset | None) -> list[Part]:
+    """What a measurement is made of: one part for a dataset, one for each dataset of a mixture.
+
+    Args:
+        tokenizer: to be measured.
+        dataset: the data, a mixture's members each by themselves; None takes those that it was fitted on.
+
+    Raises:
+        TokenizerError, DataError: as :func:`open_source`.
+    """
+    if isinstance(dataset, Mixture):
+        members = dataset.members
+        return [Part(m.name, _own(tokenizer, m.dataset), m.dataset, m.part.dims) for m in members]
+    if dataset is not None:
+        return [Part(dataset.info.uri, _own(tokenizer, dataset), dataset)]
+    if isinstance(tokenizer, FastTokenizer) and tokenizer.members:
+        owned = [(member.name, tokenizer.for_dataset(member.name)) for member in tokenizer.members]
+        return [Part(name, own, open_source(own)) for name, own in owned]
+    opened = open_source(tokenizer)
+    return [Part(opened.info.uri, tokenizer, opened)]
+
+
+def _own(tokenizer: ActionTokenizer, dataset: Dataset) -> ActionTokenizer:
+    """The tokenizer with the normaliser that a mixture's has for ``dataset``, if it has seen it."""
+    if isinstance(tokenizer, FastTokenizer):
+        for member in tokenizer.members:
+            if member.source.fingerprint == dataset.info.fingerprint:
+                return tokenizer.for_dataset(member.name)
+    return tokenizer
+
+
 @dataclass(frozen=True)
 class _Replay:
     """A tokenizer with a normaliser, and the part of a dataset that it is measured on."""
@@ -181,7 +230,7 @@ class _Replay:
     tokenizer: ActionTokenizer
     dataset: Dataset
     spec: ChunkSpec
-    split: Split
+    part: Which
     episodes: NDArray[np.integer[Any]]
     short_episodes: int
 
@@ -189,21 +238,21 @@ class _Replay:
     def of(cls, tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOptions) -> _Replay:
         info, source = dataset.info, _source_of(tokenizer)
         spec = _spec(tokenizer, dataset, options)
-        split: Split = "all"
+        part: Which = "all"
         episodes: NDArray[np.integer[Any]] = np.arange(len(dataset))
-        if isinstance(tokenizer, PublishedFast) and tokenizer.normalizer is None:
+        if isinstance(tokenizer, PublishedFast | FastTokenizer) and tokenizer.normalizer is None:
             seen, _ = split_episodes(len(dataset), holdout=options.holdout, seed=options.seed)
             tokenizer = tokenizer.with_normalizer(fit_normalizer(dataset, spec, episodes=seen))
-            split, episodes = _pick(len(dataset), options.holdout, options.seed, options.split)
+            part, episodes = _pick(len(dataset), options.holdout, options.seed, options.part)
         elif source is not None and source.fingerprint == info.fingerprint:
-            split, episodes = _pick(len(dataset), source.holdout, source.seed, options.split)
+            part, episodes = _pick(len(dataset), source.holdout, source.seed, options.part)
         long_enough = episodes[[spec.count(int(length)) > 0 for length in info.lengths[episodes]]]
         if not len(long_enough):
             raise UsageError(
-                f"every episode of the {split} split is shorter than the horizon {spec.horizon} (the longest has "
-                f"{info.lengths[episodes].max()} frames): measure with --split all, or fit with a smaller --horizon"
+                f"every episode of the {part} part is shorter than the horizon {spec.horizon} (the longest has "
+                f"{info.lengths[episodes].max()} frames): measure with --episodes all, or fit with a smaller --horizon"
             )
-        return cls(tokenizer, dataset, spec, split, long_enough, len(episodes) - len(long_enough))
+        return cls(tokenizer, dataset, spec, part, long_enough, len(episodes) - len(long_enough))
 
 
 def _spec(tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOptions) -> ChunkSpec:
@@ -230,11 +279,11 @@ def _wrong_width(uri: str, width: int, chosen: int, wanted: int | None) -> str:
     return f"{what}; the tokenizer was fitted for {wanted}: {mend}"
 
 
-def _pick(episodes: int, holdout: float, seed: int, split: Split) -> tuple[Split, NDArray[np.integer[Any]]]:
+def _pick(episodes: int, holdout: float, seed: int, part: Which) -> tuple[Which, NDArray[np.integer[Any]]]:
     fitted, heldout = split_episodes(episodes, holdout=holdout, seed=seed)
-    if split == "all" or not len(heldout):
-        return "all" if split == "all" else "fitted", np.arange(episodes)
-    return split, heldout if split == "heldout" else fitted
+    if part == "all" or not len(heldout):
+        return "all" if part == "all" else "fitted", np.arange(episodes)
+    return part, heldout if part == "heldout" else fitted
 
 
 def _passing_bins(replay: _Replay, atol: float) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastki.data import ChunkSample, ChunkSpec, Dataset
+from fastki.data import ChunkSample, ChunkSpec, Dataset, Normalizer
 from fastki.data.options import OpenOptions
 
 
@@ -60,6 +60,23 @@ class TokenizerSource:
             units=tuple(info.action_units[dim] for dim in kept),
             fps=info.fps,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizerMember:
+    """One dataset of the mixture that a tokenizer was fitted on.
+
+    Attributes:
+        name: the dataset's, as the mixture calls it.
+        share: of the fitted chunks, in (0, 1].
+        normalizer: its own.
+        source: where it is and how it was cut.
+    """
+
+    name: str
+    share: float
+    normalizer: Normalizer
+    source: TokenizerSource
 
 
 def _absolute(uri: str) -> str:

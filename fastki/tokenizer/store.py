@@ -4,7 +4,8 @@ A saved tokenizer is::
 
     fastki.json            format version, codec, normaliser, source, check sums
     tokenizer.json         the BPE, valid for Hugging Face `tokenizers`
-    norm_stats.json        the normaliser's statistics, openpi's format
+    norm_stats.json        the normaliser's statistics, openpi's format; of a mixture, each dataset's lie in
+                           assets/NAME/norm_stats.json, as openpi's assets do
     processor_config.json, processing_fastki.py
                            what AutoProcessor.from_pretrained(folder, trust_remote_code=True) reads
     README.md              what this is and how to load it
@@ -22,6 +23,7 @@ from typing import Any
 from fastki import __version__
 from fastki.config import from_plain, to_plain
 from fastki.data import Normalizer, load_norm_stats, save_norm_stats
+from fastki.data.files import stay_inside
 from fastki.errors import FastkiError, TokenizerError
 from fastki.files import atomic_folder, write_text
 from fastki.tokenizer.base import ActionTokenizer
@@ -30,7 +32,7 @@ from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.hf_json import from_tokenizer_json, to_tokenizer_json
 from fastki.tokenizer.hub import fetch_tokenizer
 from fastki.tokenizer.published import is_published, load_published
-from fastki.tokenizer.source import TokenizerSource
+from fastki.tokenizer.source import TokenizerMember, TokenizerSource
 
 FORMAT = "fastki-tokenizer"
 FORMAT_VERSION = 1
@@ -52,6 +54,8 @@ def save_tokenizer(tokenizer: FastTokenizer, folder: str | os.PathLike[str]) -> 
         write_text(temporary / "tokenizer.json", to_tokenizer_json(tokenizer.bpe))
         if tokenizer.normalizer is not None:
             save_norm_stats(temporary, {"actions": tokenizer.normalizer.stats})
+        for member in tokenizer.members:
+            save_norm_stats(temporary / _asset(member.name), {"actions": member.normalizer.stats})
         write_text(temporary / "fastki.json", _dump(_document(tokenizer, temporary)))
         write_text(temporary / "processor_config.json", _dump(_processor_config(tokenizer)))
         processor = importlib.resources.files("fastki.tokenizer") / "processing_fastki.py"
@@ -120,11 +124,24 @@ def _load_saved(path: Path) -> FastTokenizer:
         source = None if document["source"] is None else from_plain(TokenizerSource, document["source"])
         bpe_text = (path / "tokenizer.json").read_text(encoding="utf-8")
         bpe = from_tokenizer_json(bpe_text, codec.alphabet.size)
-        return FastTokenizer(codec, bpe, _load_normalizer(path, document["normalizer"]), source)
+        members = tuple(_load_member(path, entry) for entry in document.get("members", []))
+        return FastTokenizer(codec, bpe, _load_normalizer(path, document["normalizer"]), source, members)
     except TokenizerError:
         raise
     except (FastkiError, OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise TokenizerError(f"{path} is damaged ({error}): fit the tokenizer again") from error
+
+
+def _load_member(path: Path, entry: dict[str, Any]) -> TokenizerMember:
+    normalizer = _load_normalizer(path / _asset(entry["name"]), entry["normalizer"])
+    if normalizer is None:
+        raise KeyError("normalizer")
+    return TokenizerMember(entry["name"], entry["share"], normalizer, from_plain(TokenizerSource, entry["source"]))
+
+
+def _asset(name: str) -> str:
+    """Where a member's statistics lie in the folder."""
+    return stay_inside(f"assets/{name}", where="fastki.json")
 
 
 def _load_normalizer(path: Path, settings: dict[str, Any] | None) -> Normalizer | None:
@@ -141,6 +158,7 @@ def _load_normalizer(path: Path, settings: dict[str, Any] | None) -> Normalizer 
 
 
 def _document(tokenizer: FastTokenizer, folder: Path) -> dict[str, Any]:
+    checked = (*_CHECKED, *(f"{_asset(member.name)}/norm_stats.json" for member in tokenizer.members))
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -149,7 +167,16 @@ def _document(tokenizer: FastTokenizer, folder: Path) -> dict[str, Any]:
         "codec": to_plain(tokenizer.codec),
         "normalizer": _normalizer_settings(tokenizer.normalizer),
         "source": to_plain(tokenizer.source),
-        "sha256": {name: _sha256(folder / name) for name in _CHECKED if (folder / name).exists()},
+        "members": [
+            {
+                "name": member.name,
+                "share": member.share,
+                "normalizer": _normalizer_settings(member.normalizer),
+                "source": to_plain(member.source),
+            }
+            for member in tokenizer.members
+        ],
+        "sha256": {name: _sha256(folder / name) for name in checked if (folder / name).exists()},
     }
 
 
@@ -190,9 +217,18 @@ tokens = processor(actions)  # actions [N, {codec.horizon}, {codec.action_dim}],
 actions = processor.decode(tokens, time_horizon={codec.horizon}, action_dim={codec.action_dim})
 ```
 
-`norm_stats.json` holds the normalisation (openpi's format). With fastki, in native units:
-`FastTokenizer.load("THIS FOLDER").encode(actions)`.
+{_readme_units(tokenizer)}
 """
+
+
+def _readme_units(tokenizer: FastTokenizer) -> str:
+    if not tokenizer.members:
+        return """`norm_stats.json` holds the normalisation (openpi's format). With fastki, in native units:
+`FastTokenizer.load("THIS FOLDER").encode(actions)`."""
+    names = ", ".join(f"`{member.name}` ({member.share:.0%})" for member in tokenizer.members)
+    return f"""Fitted on a mixture: {names}. Each dataset is normalised by its own statistics,
+`assets/NAME/norm_stats.json` (openpi's format). With fastki, in native units:
+`FastTokenizer.load("THIS FOLDER").for_dataset("{tokenizer.members[0].name}").encode(actions)`."""
 
 
 def _dump(document: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ def files(cli, tmp_path, recording):
         (["empty"], "empty", "Supported"),
         (["synthetic:droit"], "'droit'", "synthetic:droid"),
         (["synthetic:droid?episodes=0"], "episodes=0", "from 1"),
-        (["lerobot/droid_100"], "lerobot/droid_100", "hf download"),
+        (["someone/droid_100"], "no folder someone/droid_100 here", "hf download"),
         (["plain.npy", "--delta", "0"], "no state", "--delta-from previous"),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_file_where_a_folder_is_needed(refused, recording, tokenizer, command)
 @pytest.mark.parametrize("command", ["fit", "roundtrip", "inspect"])
 def test_a_folder_that_cannot_be_written_is_known_before_the_work(refused, recording, tokenizer, command, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
-    monkeypatch.setattr("fastki.data.open_dataset", lambda *_, **__: pytest.fail("the work began"))
+    monkeypatch.setattr("fastki.data.open.open_with", lambda *_, **__: pytest.fail("the work began"))
     words = {"fit": [str(recording)], "roundtrip": [str(tokenizer)], "inspect": [str(recording)]}[command]
     assert "no permission to write" in refused(command, *words, "--out", "locked")
 
@@ -195,4 +195,4 @@ def test_held_out_episodes_that_are_all_too_short(refused, recording, cli):
 
     seed = next(seed for seed in range(99) if split_episodes(4, holdout=0.1, seed=seed)[1].tolist() == [1])
     assert cli("fit", str(recording), "--bins", "20", "--seed", str(seed))[0] == 0
-    assert "--split all" in refused("roundtrip")
+    assert "--episodes all" in refused("roundtrip")

@@ -55,7 +55,7 @@ def test_version(cli):
         (["fit", "--bin", "20"], "--bin"),
         (["fit", "--horizon", "0"], "--horizon"),
         (["roundtrip", "--stride", "0"], "--stride"),
-        (["roundtrip", "--split", "foo"], "heldout"),
+        (["roundtrip", "--episodes", "foo"], "heldout"),
         (["roundtrip", "a", "b", "c"], "(c)"),
         (["inspect", "--tokens", "-1"], "--tokens"),
         (["--foo"], "--foo"),
@@ -80,7 +80,7 @@ def test_an_error_of_several_lines_becomes_one(cli, monkeypatch):
     def fail(*_, **__):
         raise DataError("first\nsecond")
 
-    monkeypatch.setattr("fastki.data.open_dataset", fail)
+    monkeypatch.setattr("fastki.data.open.open_with", fail)
     code, _, err = cli("fit", "x.npy")
     assert (code, err) == (2, "error: first second\n")
 
@@ -89,13 +89,15 @@ def test_ctrl_c_leaves_without_a_word(cli, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastki.data.open_dataset", interrupt)
+    monkeypatch.setattr("fastki.data.open.open_with", interrupt)
     assert cli("fit") == (130, "", "")
 
 
 def test_ctrl_c_from_outside_leaves_no_half_written_folder(tmp_path):
+    work = "run(['fit', 'synthetic:droid?episodes=3000'])"
+    code = f"from fastki.cli.main import run; print('up', flush=True); {work}"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from fastki.cli.main import run; print('up', flush=True); run(['fit', 'synthetic:droid?episodes=3000'])"],
+        [sys.executable, "-c", code],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -24,7 +24,7 @@ def test_fast_at_its_own_precision(run_json, shared, name):
 def test_every_held_out_value_keeps_the_bound(run_json, shared, name):
     assert run_json("fit", str(shared / "data" / name), "--max-chunks", "500")[0] == 0
     code, result = run_json("roundtrip", "--atol", "0.01", "--stride", "5")
-    assert (code, result["passed"], result["split"]) == (0, True, "heldout")
+    assert (code, result["passed"], result["part"]) == (0, True, "heldout")
     assert all(dim["name"] for dim in result["per_dim"])
 
 

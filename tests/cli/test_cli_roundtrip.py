@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def _no_figures(request, monkeypatch):
     """Figures take longer than all the rest: only the test that looks at them draws them."""
     if "figures" not in request.node.name:
-        monkeypatch.setattr("fastki.cli.roundtrip._figures", lambda *_: [])
+        monkeypatch.setattr("fastki.cli.roundtrip_report.draw", lambda *_: [])
 
 
 def test_fit_then_roundtrip_passes_with_no_data_at_all(cli):
@@ -34,7 +34,7 @@ def test_json_holds_every_promised_figure(run_json, tokenizer):
     code, result = run_json("roundtrip", str(tokenizer), "--atol", "0.2")
     assert code == 0
     assert (result["atol"], result["passed"], result["within_atol"]) == (0.2, True, 1)
-    assert (result["split"], result["episodes"], result["data"]) == ("heldout", 1, SMALL)
+    assert (result["part"], result["episodes"], result["data"]) == ("heldout", 1, SMALL)
     assert result["chunks"] > 10
     assert 0 < result["rmse"] < result["p99_abs_error"] <= result["max_abs_error"] * 1.003
     assert 0 < result["tokens_mean"] <= result["tokens_p99"] <= result["tokens_max"]
@@ -81,14 +81,14 @@ def test_the_bins_of_the_mend_pass(run_json, tokenizer):
 
 def test_clipped_outliers_show_and_the_mend_is_not_to_clip(cli, run_json, recording):
     cli("fit", str(recording), "--vocab", "128", "--atol", "0.02", "--clip")
-    code, out, err = cli("roundtrip", "--atol", "0.02", "--split", "all")
+    code, out, err = cli("roundtrip", "--atol", "0.02", "--episodes", "all")
     assert code == 1
     assert "fit with --no-clip --atol 0.02" in out
     assert "clipping loses what lies beyond" in err
-    _, result = run_json("roundtrip", "--atol", "0.02", "--split", "all")
+    _, result = run_json("roundtrip", "--atol", "0.02", "--episodes", "all")
     assert 0 < result["outside"] < 0.2
     cli("fit", str(recording), "--vocab", "128", "--atol", "0.02")
-    code, _, err = cli("roundtrip", "--atol", "0.02", "--split", "all")
+    code, _, err = cli("roundtrip", "--atol", "0.02", "--episodes", "all")
     assert code == 0
     assert "nothing is clipped" in err
 
@@ -124,28 +124,28 @@ def test_a_single_argument_may_be_the_data(run_json, recording, tmp_path):
     other = np.cumsum(np.random.default_rng(5).normal(size=(80, 3)), axis=0)
     np.save(tmp_path / "other.npy", other)
     _, result = run_json("roundtrip", "other.npy", "--atol", "9")
-    assert (result["tokenizer"], result["data"], result["split"]) == ("fastki-out/tokenizer", "other.npy", "all")
+    assert (result["tokenizer"], result["data"], result["part"]) == ("fastki-out/tokenizer", "other.npy", "all")
     assert (result["chunks"], result["episodes"]) == (65, 1)
 
 
 @pytest.mark.parametrize(("split", "episodes"), [("heldout", 1), ("fitted", 7), ("all", 8)])
 def test_splits(run_json, tokenizer, split, episodes):
-    _, result = run_json("roundtrip", str(tokenizer), "--split", split, "--atol", "1")
-    assert (result["split"], result["episodes"]) == (split, episodes)
+    _, result = run_json("roundtrip", str(tokenizer), "--episodes", split, "--atol", "1")
+    assert (result["part"], result["episodes"]) == (split, episodes)
 
 
 def test_the_same_data_elsewhere_are_split_the_same_way(run_json, recording, tmp_path):
     run_json("fit", str(recording), "--vocab", "128", "--bins", "60", "--holdout", "0.5")
     moved = Path(shutil.copy(recording, tmp_path / "moved.npz"))
     _, result = run_json("roundtrip", "fastki-out/tokenizer", str(moved), "--atol", "1")
-    assert result["split"] == "heldout"
+    assert result["part"] == "heldout"
 
 
 def test_short_episodes_are_counted(cli, run_json, recording):
     run_json("fit", str(recording), "--vocab", "128", "--bins", "60")
-    _, result = run_json("roundtrip", "--split", "all", "--atol", "1")
+    _, result = run_json("roundtrip", "--episodes", "all", "--atol", "1")
     assert (result["short_episodes"], result["episodes"]) == (1, 3)
-    _, _, err = cli("roundtrip", "--split", "all", "--atol", "1")
+    _, _, err = cli("roundtrip", "--episodes", "all", "--atol", "1")
     assert "note: skipped 1 episode shorter than the horizon\n" in err
 
 

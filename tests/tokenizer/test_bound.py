@@ -127,4 +127,4 @@ def test_real_chunks_held_out(shared):
     measured = roundtrip_on_dataset(fitted.tokenizer, dataset, RoundTripOptions(atol=0.01))
     assert measured.result.passed
     assert measured.result.within_atol == 1.0
-    assert measured.split == "heldout"
+    assert measured.part == "heldout"

@@ -104,28 +104,28 @@ def test_the_source_says_how_to_cut_the_same_chunks_again(dataset):
     again = open_source(fitted.tokenizer)
     assert again.info.fingerprint == dataset.info.fingerprint
     measured = roundtrip_on_dataset(fitted.tokenizer, again, RoundTripOptions(atol=1))
-    assert (measured.split, measured.result.episodes) == ("heldout", 2)
+    assert (measured.part, measured.result.episodes) == ("heldout", 2)
     assert measured.result.tokens_mean == fitted.heldout.tokens_mean
 
 
 @pytest.mark.parametrize(("split", "episodes", "short"), [("heldout", 2, 0), ("fitted", 5, 1), ("all", 7, 1)])
 def test_splits(dataset, split, episodes, short):
     tokenizer = fit_on_dataset(dataset, OPTIONS).tokenizer
-    measured = roundtrip_on_dataset(tokenizer, dataset, RoundTripOptions(atol=1, split=split))
-    assert (measured.split, measured.result.episodes, measured.short_episodes) == (split, episodes, short)
+    measured = roundtrip_on_dataset(tokenizer, dataset, RoundTripOptions(atol=1, part=split))
+    assert (measured.part, measured.result.episodes, measured.short_episodes) == (split, episodes, short)
 
 
 def test_other_data_are_measured_whole(dataset, write, frames):
     tokenizer = fit_on_dataset(dataset, OPTIONS).tokenizer
     measured = roundtrip_on_dataset(tokenizer, write(frames + 1e-3, "other.npz"), RoundTripOptions(atol=1))
-    assert (measured.split, measured.result.episodes) == ("all", 7)
+    assert (measured.part, measured.result.episodes) == ("all", 7)
 
 
 def test_where_nothing_was_held_out_the_split_is_said_to_be_the_fitted_one(dataset):
     fitted = fit_on_dataset(dataset, dataclasses.replace(OPTIONS, holdout=0))
     assert (fitted.heldout, fitted.heldout_episodes) == (None, 0)
     measured = roundtrip_on_dataset(fitted.tokenizer, dataset, RoundTripOptions(atol=1))
-    assert (measured.split, measured.result.episodes) == ("fitted", 7)
+    assert (measured.part, measured.result.episodes) == ("fitted", 7)
 
 
 def test_the_passing_bins_pass(dataset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,18 @@ from fastki.data.checks import as_floats
 from fastki.data.episode import Dataset, DatasetInfo, Episode
 from fastki.data.files import fingerprint, missing_files, read_json_object
 from fastki.data.formats import lerobot_v2, lerobot_v3
+from fastki.data.formats.lerobot_cameras import Cameras
 from fastki.data.formats.lerobot_index import INFO, Index
+from fastki.data.formats.lerobot_rows import BLOCK_BYTES, Rows, SharedFile
 from fastki.data.formats.parquet import numeric_columns, read_columns
+from fastki.data.kept import Kept
 from fastki.data.options import OpenOptions, Progress
 from fastki.data.paths import AnyPath
 from fastki.data.select import Key, Selection, select_keys
 from fastki.errors import DataError
 
 BOOKKEEPING = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
+_OPEN = 2  # Data files of which rows are held.
 _VERSIONS = {
     "v2.0": lerobot_v2.read_index,
     "v2.1": lerobot_v2.read_index,
@@ -39,78 +44,90 @@ def open_path(path: AnyPath, *, uri: str, options: OpenOptions, progress: Progre
 
 
 class LeRobotDataset(Dataset):
-    """Episodes out of parquet files; the last file's columns stay in memory, since episodes share files."""
+    """Episodes out of parquet files, their images out of those or of videos; may be read by several threads."""
 
     def __init__(self, root: AnyPath, *, uri: str, options: OpenOptions) -> None:
         self._root = root
-        self._index = index = read_index(root)
-        columns = numeric_columns(root / index.data_files[0])
+        self._index = index = read_index(root, incomplete=options.skip_bad)
+        first_file, columns = _first_columns(root, index, skip_bad=options.skip_bad)
         notes: list[str] = []
         hint = f"{index.info.get('robot_type') or ''} {root.name}"
         selection = select_keys(_keys(columns, index), options, where=uri, hint=hint, notes=notes)
         self._action_keys, self._state_keys = selection.action_keys, selection.state_keys
         self._extra = [key for key in ("task_index",) if key in columns]
-        self._extra += ["episode_index"] if index.shared else []
-        self._cached: tuple[str, Mapping[str, NDArray[Any]]] = ("", {})
-        self.info = self._describe(uri, selection, notes)
+        width = sum(columns[key] for key in (*self._action_keys, *self._state_keys, *self._extra))
+        self._block = max(1, BLOCK_BYTES // (8 * max(width, 1)))
+        self._files: Kept[str, SharedFile] = Kept(_OPEN)
+        fps = _positive(index.info.get("fps"))
+        self._cameras = Cameras(root, index, fps=fps, first_file=first_file, notes=notes)
+        self.info = self._describe(uri, selection, notes, fps)
 
-    def _describe(self, uri: str, selection: Selection, notes: list[str]) -> DatasetInfo:
+    def _describe(self, uri: str, selection: Selection, notes: list[str], fps: float | None) -> DatasetInfo:
         index, info = self._index, self._index.info
         features = {key: value for key, value in info["features"].items() if isinstance(value, dict)}
         given = {key: feature.get("names") for key, feature in features.items()}
-        cameras, missing = _find_cameras(self._root, index, notes)
         if info.get("total_episodes") not in (None, len(index.ids)):
             notes.append(f"info.json counts {info['total_episodes']} episodes, {len(index.ids)} are listed")
         robot, keys = info.get("robot_type"), (self._action_keys, self._state_keys)
         files = sorted({*index.meta_files, *index.data_files})
+        absent = set(missing_files(self._root, files))
         return DatasetInfo(
             uri=uri,
             format=f"LeRobot {index.version}",
             robot=robot if isinstance(robot, str) and robot not in ("", "unknown") else None,
-            fps=_positive(info.get("fps")),
+            fps=fps,
             **selection.describe(given, notes),
-            cameras=cameras,
-            missing_cameras=missing,
+            cameras=self._cameras.there,
+            missing_cameras=self._cameras.missing,
             lengths=index.lengths,
             notes=tuple(notes),
-            fingerprint=fingerprint(("LeRobot", *keys), self._root, files),
+            fingerprint=fingerprint(("LeRobot", *keys), self._root, [file for file in files if file not in absent]),
         )
 
     def _read(self, index: int, *, state: bool) -> Episode:
-        rows, columns = self._rows(index, self._state_keys if state else ())
+        rows = self._rows(index, self._state_keys if state else ())
         file = self._root / self._index.data_files[index]
 
         def joined(keys: Sequence[str]) -> NDArray[Any]:
-            parts = [as_floats(_matrix(columns[key][rows]), where=f"{file}, column {key}") for key in keys]
+            parts = [as_floats(_matrix(rows.columns[key]), where=f"{file}, column {key}") for key in keys]
             return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
+        actions = joined(self._action_keys)
         return Episode(
             index=index,
-            actions=joined(self._action_keys),
+            actions=actions,
             state=joined(self._state_keys) if state and self._state_keys else None,
             fps=self.info.fps,
-            prompt=self._prompt(index, columns, rows),
+            prompt=self._prompt(index, rows),
+            images=self._cameras.frames(index, first=rows.first, length=len(actions)),
         )
 
-    def _rows(self, index: int, state_keys: Sequence[str]) -> tuple[slice, Mapping[str, NDArray[Any]]]:
-        """The rows of episode ``index`` in its data file, and that file's columns (``[F]`` or ``[F, D]``)."""
+    def _rows(self, index: int, state_keys: Sequence[str]) -> Rows:
         name = self._index.data_files[index]
         wanted = list(dict.fromkeys((*self._action_keys, *state_keys, *self._extra)))
-        if self._cached[0] != name or not self._cached[1].keys() >= set(wanted):
-            self._cached = (name, read_columns(self._root / name, wanted))
-        columns = self._cached[1]
         if not self._index.shared:
-            return slice(None), columns
-        where = np.flatnonzero(columns["episode_index"] == self._index.ids[index])
-        rows = slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
-        if rows.stop - rows.start != len(where):
-            raise DataError(f"{self._root / name}: rows of episode {self._index.ids[index]} are scattered")
-        return rows, columns
+            return Rows(0, read_columns(self._root / name, wanted))
+        file = self._files.get(name, partial(SharedFile, self._root / name, block=self._block))
+        return file.rows(int(self._index.ids[index]), wanted)
 
-    def _prompt(self, index: int, columns: Mapping[str, NDArray[Any]], rows: slice) -> str:
-        numbers = columns.get("task_index", np.empty(0))[rows]
-        task = self._index.tasks.get(int(numbers[0])) if len(numbers) else None
+    def _prompt(self, index: int, rows: Rows) -> str:
+        numbers = rows.columns.get("task_index", np.empty(0))
+        known = numbers.ndim == 1 and len(numbers) and np.isfinite(numbers[0])
+        task = self._index.tasks.get(int(numbers[0])) if known else None
         return task if task is not None else self._index.prompts[index]
+
+
+def _first_columns(root: AnyPath, index: Index, *, skip_bad: bool) -> tuple[str, dict[str, int]]:
+    """The first data file, with ``skip_bad`` the first readable one, and its columns of numbers."""
+    failed: DataError | None = None
+    for name in dict.fromkeys(index.data_files):
+        try:
+            return name, numeric_columns(root / name)
+        except DataError as error:
+            failed = failed or error
+            if not skip_bad:
+                break
+    raise failed or DataError(f"{root}: info.json and the episode tables name no data files: fetch the dataset again")
 
 
 def _keys(columns: Mapping[str, int], index: Index) -> list[Key]:
@@ -129,8 +146,8 @@ def _keys(columns: Mapping[str, int], index: Index) -> list[Key]:
     return keys
 
 
-def read_index(root: AnyPath) -> Index:
-    """Where the episodes of the dataset in folder ``root`` lie.
+def read_index(root: AnyPath, *, incomplete: bool = False) -> Index:
+    """Where the episodes of the dataset in folder ``root`` lie; with ``incomplete`` data files may be absent.
 
     Raises:
         DataError: metadata that are absent, damaged or of another version, no episodes, or absent data files.
@@ -146,7 +163,7 @@ def read_index(root: AnyPath) -> Index:
         )
     index = _VERSIONS[version](root, info, version)
     files = list(dict.fromkeys(index.data_files))
-    if missing := missing_files(root, files):
+    if not incomplete and (missing := missing_files(root, files)):
         raise DataError(
             f"{root / missing[0]} is missing ({len(missing)} of {len(files)} data files are): fetch the dataset again"
         )
@@ -162,23 +179,3 @@ def _positive(value: object) -> float | None:
     if isinstance(value, int | float) and math.isfinite(value) and value > 0:
         return float(value)
     return None
-
-
-def _find_cameras(root: AnyPath, index: Index, notes: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The cameras all of whose videos are there, and the others; ``notes`` says what is amiss."""
-    there, missing = [], []
-    for camera, files in index.video_files.items():
-        absent = len(missing_files(root, files)) if files else len(index.ids)
-        if absent == 0:
-            there.append(camera)
-            continue
-        missing.append(camera)
-        which = "all episodes" if absent == len(index.ids) else f"{absent} of {len(index.ids)} episodes"
-        notes.append(f"the videos of {camera} are absent for {which}: actions only")
-    if there:
-        notes.append(f"the videos of {', '.join(there)} are there, but this version does not decode them")
-    for key, feature in index.info["features"].items():
-        if isinstance(feature, dict) and feature.get("dtype") == "image":
-            missing.append(key)
-            notes.append(f"the images of {key} lie in the parquet files; this version does not decode them")
-    return tuple(there), tuple(missing)

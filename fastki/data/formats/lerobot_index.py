@@ -28,6 +28,8 @@ class Index:
         data_files: the data file of each episode, relative to the dataset's folder.
         shared: whether a data file may hold several episodes.
         video_files: camera → the video file of each episode, relative; empty where none is named.
+        video_starts: camera → ``[E]`` float64, seconds from the beginning of its video to each episode's first
+            frame; without the cameras for which that is not known.
         prompts: each episode's first task, "" where none is given.
         tasks: task_index → task.
         meta_files: the files this was read from, relative.
@@ -40,6 +42,7 @@ class Index:
     data_files: Sequence[str]
     shared: bool
     video_files: Mapping[str, Sequence[str]]
+    video_starts: Mapping[str, NDArray[np.float64]]
     prompts: Sequence[str]
     tasks: Mapping[int, str]
     meta_files: Sequence[str]
@@ -50,10 +53,14 @@ def place_files(root: AnyPath, template: str, fields: Mapping[str, Sequence[int]
     where = str(root / INFO)
     if video_key:
         stay_inside(video_key, where=where)
-    return [
-        fill_template(template, {**dict(zip(fields, numbers, strict=True)), "video_key": video_key}, where=where)
-        for numbers in zip(*fields.values(), strict=True)
-    ]
+    places = list(zip(*fields.values(), strict=True))
+    filled = {
+        numbers: fill_template(
+            template, {**dict(zip(fields, numbers, strict=True)), "video_key": video_key}, where=where
+        )
+        for numbers in dict.fromkeys(places)  # Episodes of one file have the same numbers.
+    }
+    return [filled[numbers] for numbers in places]
 
 
 def video_keys(info: Mapping[str, Any]) -> list[str]:
@@ -73,6 +80,14 @@ def whole_numbers(values: Sequence[Any], *, where: AnyPath, key: str) -> NDArray
         if type(value) is not int or not 0 <= value < 2**40:
             raise DataError(f"{where} is damaged: {key} is {value!r}, not a whole number of at least 0")
     return np.array(values, dtype=np.int64)
+
+
+def seconds(values: Sequence[Any], *, where: AnyPath, key: str) -> NDArray[np.float64]:
+    """``values`` as float64, DataError where one is no time of at least 0."""
+    for value in values:
+        if not isinstance(value, int | float) or not 0 <= value < 2**40:
+            raise DataError(f"{where} is damaged: {key} is {value!r}, not seconds of at least 0")
+    return np.array(values, dtype=np.float64)
 
 
 def rising_order(ids: NDArray[np.int64], *, where: AnyPath) -> NDArray[np.intp]:

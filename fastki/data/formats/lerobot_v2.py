@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fastki.data.files import read_json_lines
 from fastki.data.formats.lerobot_index import (
     INFO,
@@ -36,7 +38,7 @@ def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
     ids = ids[order]
     size = whole_numbers([info.get("chunks_size", 1000)], where=root / INFO, key="chunks_size")
     fields = {"episode_index": ids.tolist(), "episode_chunk": (ids // max(int(size[0]), 1)).tolist()}
-    videos = str(info.get("video_path") or "")
+    videos, cameras = str(info.get("video_path") or ""), video_keys(info)
     tasks = read_json_lines(root / _TASKS) if (root / _TASKS).is_file() else []
     return Index(
         version=version,
@@ -45,9 +47,8 @@ def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
         lengths=lengths[order],
         data_files=place_files(root, str(info.get("data_path") or _DATA_PATH), fields),
         shared=False,
-        video_files={
-            key: place_files(root, videos, fields, video_key=key) if videos else [] for key in video_keys(info)
-        },
+        video_files={key: place_files(root, videos, fields, video_key=key) if videos else [] for key in cameras},
+        video_starts={key: np.zeros(len(ids)) for key in cameras},
         prompts=[first_task(rows[i].get("tasks")) for i in order],
         tasks={i: str(row.get("task", "")) for row in tasks if type(i := row.get("task_index")) is int},
         meta_files=[INFO, _EPISODES, *([_TASKS] if tasks else [])],

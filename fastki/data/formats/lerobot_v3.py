@@ -15,6 +15,7 @@ from fastki.data.formats.lerobot_index import (
     first_task,
     place_files,
     rising_order,
+    seconds,
     video_keys,
     whole_numbers,
 )
@@ -25,6 +26,7 @@ from fastki.errors import DataError
 _DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _TASKS = "meta/tasks.parquet"
 _PLACE = ("chunk_index", "file_index")
+_START = "from_timestamp"
 
 
 def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
@@ -37,7 +39,8 @@ def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
     if not names:
         raise DataError(f"{root / 'meta/episodes'} holds no parquet files: fetch the dataset again")
     cameras, videos = video_keys(info), str(info.get("video_path") or "")
-    columns, prompts = _read_tables(root, names, [f"videos/{key}/{part}" for key in cameras for part in _PLACE])
+    optional = [f"videos/{key}/{part}" for key in cameras for part in (*_PLACE, _START)]
+    columns, prompts = _read_tables(root, names, optional)
     order = rising_order(columns["episode_index"], where=root / "meta/episodes")
 
     def place(template: str, prefix: str, video_key: str = "") -> list[str]:
@@ -55,6 +58,7 @@ def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
         data_files=place(str(info.get("data_path") or _DATA_PATH), "data"),
         shared=True,
         video_files={key: place(videos, f"videos/{key}", key) for key in cameras},
+        video_starts={key: columns[name][order] for key in cameras if (name := f"videos/{key}/{_START}") in columns},
         prompts=[prompts[i] for i in order],
         tasks=tasks,
         meta_files=[INFO, *names, *([_TASKS] if tasks else [])],
@@ -63,16 +67,17 @@ def read_index(root: AnyPath, info: Mapping[str, Any], version: str) -> Index:
 
 def _read_tables(
     root: AnyPath, names: Sequence[str], optional: Sequence[str]
-) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
-    """The integer columns of the episode tables, ``[E]`` each, and each episode's first task."""
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """The columns of numbers of the episode tables, ``[E]`` each, and each episode's first task."""
     needed = ["episode_index", "length", *(f"data/{part}" for part in _PLACE)]
-    parts: dict[str, list[NDArray[np.int64]]] = {}
+    parts: dict[str, list[NDArray[Any]]] = {}
     prompts: list[str] = []
     for name in names:
         columns = read_values(root / name, needed, optional=[*optional, "tasks"])
         prompts += [first_task(tasks) for tasks in columns.pop("tasks", [None] * len(columns["length"]))]
         for key, values in columns.items():
-            parts.setdefault(key, []).append(whole_numbers(values, where=root / name, key=key))
+            check = seconds if key.endswith(_START) else whole_numbers
+            parts.setdefault(key, []).append(check(values, where=root / name, key=key))
     return {key: np.concatenate(p) for key, p in parts.items() if len(p) == len(names)}, prompts
 
 

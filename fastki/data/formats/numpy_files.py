@@ -158,7 +158,7 @@ def _episode_ends(ends: NDArray[Any] | None, shape: tuple[int, ...], path: AnyPa
     if ends.ndim != 1 or ends.dtype.kind not in "iu" or not len(ends):
         raise DataError(f"{path}: episode_ends must be whole numbers [E], not {ends.dtype} {ends.shape}")
     result = ends.astype(np.int64)
-    if (np.diff(result, prepend=0) <= 0).any() or result[-1] != total:
+    if result[0] <= 0 or (result[1:] <= result[:-1]).any() or result[-1] != total:
         raise DataError(f"{path}: episode_ends must rise from above 0 to the number of frames, {total}")
     return result
 

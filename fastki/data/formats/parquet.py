@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+# A footer may claim any number of rows. Columns that never change shrink to next to nothing, so a real file may
+# hold far more than its size; but not this much.
+_BOMB_BYTES = 2**28
+_BOMB_RATIO = 1000
+
 
 def numeric_columns(path: AnyPath) -> dict[str, int]:
     """The columns that hold a number or a flat list of numbers in each row, with the list's length.
 
     A number counts 1; a list of no fixed length counts as in the first row, 0 in an empty file.
     """
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         schema = file.schema_arrow
         widths = {field.name: _fixed_width(field.type) for field in schema}
         flexible = [name for name, width in widths.items() if width == 0]
@@ -34,15 +39,35 @@ def numeric_columns(path: AnyPath) -> dict[str, int]:
     return {name: width for name, width in widths.items() if width is not None}
 
 
-def read_columns(path: AnyPath, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def read_footer(path: AnyPath) -> pq.FileMetaData:
+    """What a file says of its row groups and columns.
+
+    Raises:
+        DataError: an unreadable file.
+    """
+    with open_parquet(path) as file:
+        return file.metadata
+
+
+def read_columns(
+    path: AnyPath,
+    names: Sequence[str],
+    *,
+    groups: Sequence[int] | None = None,
+    footer: pq.FileMetaData | None = None,
+) -> dict[str, NDArray[Any]]:
     """The columns ``names`` of a file: numbers as ``[F]``, lists of numbers as ``[F, D]``.
+
+    Args:
+        groups: the row groups to read, by default all.
+        footer: the file's, if it was read before.
 
     Raises:
         DataError: an unreadable file, an absent column, one that is no numbers, rows of unequal length, or
             empty rows.
     """
-    with _opened(path) as file:
-        table = _select(file, path, names)
+    with open_parquet(path, footer=footer) as file:
+        table = _select(file, path, names, groups=groups)
         return {name: _to_numpy(table.column(name), f"{path}, column {name}") for name in names}
 
 
@@ -52,35 +77,73 @@ def read_values(path: AnyPath, names: Sequence[str], *, optional: Sequence[str] 
     Raises:
         DataError: an unreadable file, or an absent column.
     """
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         values: dict[str, list[Any]] = _select(file, path, names, optional).to_pydict()
         return values
 
 
-def _select(file: pq.ParquetFile, path: AnyPath, names: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
-    present = file.schema_arrow.names
-    absent = [name for name in names if name not in present]
-    if absent:
-        raise DataError(f"{path} has no column {absent[0]!r}; it has {', '.join(present) or 'none'}")
-    wanted = [*names, *(name for name in optional if name in present)]
-    return file.read(columns=wanted, use_threads=False).select(wanted)
+@contextlib.contextmanager
+def open_parquet(
+    path: AnyPath, *, footer: pq.FileMetaData | None = None, buffer_size: int = 0
+) -> Iterator[pq.ParquetFile]:
+    """The file open, ``footer`` being its own if that was read before; what goes wrong inside is a DataError.
+
+    ``buffer_size`` bytes are read at a time where it is not 0, else whole columns of a row group.
+    """
+    import pyarrow.parquet as pq
+
+    with damage_named(path), contextlib.ExitStack() as stack:
+        # Columns of a remote file are fetched when they are read, not all at once.
+        local = is_local(path)
+        source = str(path) if local else stack.enter_context(path.open("rb"))
+        ahead = not local and not buffer_size
+        yield stack.enter_context(pq.ParquetFile(source, metadata=footer, buffer_size=buffer_size, pre_buffer=ahead))
 
 
 @contextlib.contextmanager
-def _opened(path: AnyPath) -> Iterator[pq.ParquetFile]:
+def damage_named(path: AnyPath) -> Iterator[None]:
+    """What pyarrow raises about the file ``path`` comes out as a DataError."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with contextlib.ExitStack() as stack:
-            # Columns of a remote file are fetched when they are read, not all at once.
-            source = str(path) if is_local(path) else stack.enter_context(path.open("rb"))
-            yield stack.enter_context(pq.ParquetFile(source))
+        yield
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the dataset is incomplete; fetch it again") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is damaged or no parquet file ({reason}): fetch it again") from error
+
+
+def group_starts(footer: pq.FileMetaData) -> NDArray[np.int64]:
+    """``[G + 1]``: the first row of each of the file's G row groups, and the number of all rows."""
+    rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    return np.cumsum([0, *rows], dtype=np.int64)
+
+
+def _select(
+    file: pq.ParquetFile,
+    path: AnyPath,
+    names: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    groups: Sequence[int] | None = None,
+) -> pa.Table:
+    schema = file.schema_arrow
+    absent = [name for name in names if name not in schema.names]
+    if absent:
+        raise DataError(f"{path} has no column {absent[0]!r}; it has {', '.join(schema.names) or 'none'}")
+    wanted = [*names, *(name for name in optional if name in schema.names)]
+    chosen = range(file.metadata.num_row_groups) if groups is None else groups
+    rows = sum(file.metadata.row_group(group).num_rows for group in chosen)
+    _refuse_bombs(path, rows, sum(max(1, _fixed_width(schema.field(name).type) or 1) for name in wanted))
+    return file.read_row_groups(list(chosen), columns=wanted, use_threads=False).select(wanted)
+
+
+def _refuse_bombs(path: AnyPath, rows: int, width: int) -> None:
+    """DataError where ``rows`` of ``width`` values are more than a file of that size holds: memory is at stake."""
+    need = rows * width * 8
+    if rows < 0 or (need > _BOMB_BYTES and need > _BOMB_RATIO * path.stat().st_size):
+        raise DataError(f"{path} is damaged: it claims {rows} rows, more than its size can hold: fetch it again")
 
 
 def _fixed_width(kind: pa.DataType) -> int | None:
@@ -105,10 +168,8 @@ def _to_numpy(column: pa.ChunkedArray, where: str) -> NDArray[Any]:
         raise DataError(f"{where} holds {column.type}, not numbers: choose others by --action-key KEY")
     if column.null_count:
         raise DataError(f"{where}: {column.null_count} of {len(column)} rows are empty: repair the recording")
-    parts = [_chunk_to_numpy(chunk, width, where) for chunk in column.chunks]
-    if len({part.shape[1:] for part in parts}) > 1:
-        raise DataError(f"{where}: its rows have unequal lengths")
-    return np.concatenate(parts) if len(parts) != 1 else parts[0]
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return _chunk_to_numpy(array, width, where)
 
 
 def _chunk_to_numpy(chunk: pa.Array, width: int, where: str) -> NDArray[Any]:
