@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 _PACKAGES = ("numpy", "scipy", "numba", "tokenizers", "transformers")
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores, Python and the versions that matter."""
+def describe_machine(packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
+    """Processor, cores, Python and the versions of ``packages``."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in packages},
     }
 
 

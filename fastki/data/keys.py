@@ -9,7 +9,15 @@ from typing import Any
 from fastki.errors import DataError
 
 ACTION_KEYS = ("action", "actions")
-STATE_KEYS = ("observation.state", "state", "states", "observation/state", "observations/state", "qpos")
+STATE_KEYS = (
+    "observation.state",
+    "state",
+    "states",
+    "observation/state",
+    "observations/state",
+    "observations/qpos",
+    "qpos",
+)
 _MAX_WIDTH = 2**16
 
 

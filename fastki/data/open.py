@@ -16,7 +16,7 @@ from fastki.data.hub import HubError, fetch_dataset, parse_hub_name
 from fastki.data.options import OpenOptions, Progress
 from fastki.data.paths import AnyPath, as_path, exists, is_local, reaching, relative_name
 from fastki.data.views import resampled, without_bad
-from fastki.errors import DataError
+from fastki.errors import DataError, UsageError
 
 # Entries of a folder that is no dataset among which some are looked for; if it is remote, each costs many requests.
 _LOOKED_AT, _LOOKED_AT_REMOTE = 64, 8
@@ -30,18 +30,19 @@ class OpenPath(Protocol):
 
 @dataclass(frozen=True)
 class Reader:
-    """One format: what it is called, whether a path is of it, and how such a path is opened."""
+    """One format: what it is called, whether a path is of it, how such a path is opened, and whether it has splits."""
 
     name: str
     claims: Callable[[AnyPath], bool]
     open_path: OpenPath
+    has_splits: bool = False
 
 
 READERS = (
     Reader("LeRobot v2.0, v2.1 and v3.0 folders (meta/info.json)", lerobot.claims, lerobot.open_path),
     Reader("Zarr replay buffers (data/ and meta/episode_ends)", zarr_buffer.claims, zarr_buffer.open_path),
-    Reader("RLDS / TFDS folders (features.json and TFRecord shards)", rlds.claims, rlds.open_path),
-    Reader("HDF5 files of DROID, robomimic, LIBERO and ALOHA", hdf5.claims, hdf5.open_path),
+    Reader("RLDS / TFDS folders (features.json and TFRecord shards)", rlds.claims, rlds.open_path, has_splits=True),
+    Reader("HDF5 files of DROID, robomimic, LIBERO and ALOHA", hdf5.claims, hdf5.open_path, has_splits=True),
     Reader(".npy and .npz files", numpy_files.claims, numpy_files.open_path),
 )
 
@@ -105,6 +106,8 @@ def _open_at(path: AnyPath, uri: str, options: OpenOptions, progress: Progress |
         return mixture.open_mixture(path, uri=uri, options=options, open_part=open_with)
     for reader in READERS:
         if reader.claims(path):
+            if options.split is not None and not reader.has_splits:
+                raise UsageError(f"{uri}: {reader.name} have no splits by name: leave --split {options.split} out")
             return reader.open_path(path, uri=uri, options=options, progress=progress)
     raise DataError(_unknown_format(uri, path))
 

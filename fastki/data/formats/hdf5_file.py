@@ -28,7 +28,7 @@ MAX_BYTES = 2**30
 _RATIO = 1100  # Deflate makes at most 1,032 bytes of one.
 _SMALL = 2**24  # Bytes that a file may promise whatever its own size: rows never written take no space in it.
 _MAX_ATTRIBUTE = 2**20
-_MAX_DEPTH, _MAX_DATASETS, _MAX_HOPS = 8, 4096, 8
+_MAX_DEPTH, _MAX_OBJECTS, _MAX_HOPS = 8, 4096, 8
 
 # What h5py makes of the errors of libhdf5, and what a damaged file makes of h5py.
 _DAMAGE = (
@@ -170,16 +170,16 @@ class Hdf5File:
 
     def datasets(self, group: str) -> Iterator[tuple[str, Any]]:
         """Each dataset with rows anywhere in ``group``, and its path from there; none that lies in another file."""
-        waiting, count = list(reversed(self.children(group))), 0
-        while waiting and count < _MAX_DATASETS:
+        waiting, looked_at = list(reversed(self.children(group))), 0
+        while waiting and looked_at < _MAX_OBJECTS:  # Groups can hold each other.
             name = waiting.pop()
+            looked_at += 1
             try:
                 found = self.dataset(join(group, name))
                 below = [] if found is not None else self.children(join(group, name))
             except DataError:
                 continue
             if found is not None and found.shape:
-                count += 1
                 yield name, found
             elif name.count("/") < _MAX_DEPTH:
                 waiting += [join(name, child) for child in reversed(below)]

@@ -2,7 +2,7 @@
 
 Such a value lies in a global heap, and what refers to it gives its length and place. Damage in either makes libhdf5
 (2.0 and before) loop for ever, set gigabytes aside or crash; h5py has no way to look before it does. So this reads the
-few structures on the way there itself, as the format's specification (III.C, IV.A) lays them out.
+few structures on the way there itself, as the format's specification (III.E, IV.A) lays them out.
 """
 
 from __future__ import annotations

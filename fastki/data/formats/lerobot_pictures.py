@@ -104,6 +104,8 @@ class _Cells:
         self._path, self._column = path, column
         with contextlib.ExitStack() as stack:
             self._file = stack.enter_context(open_parquet(path, buffer_size=_BUFFER_BYTES))
+            if column not in self._file.schema_arrow.names:
+                raise DataError(f"{path} has no column {column!r}: fetch the dataset again")
             self._starts = group_starts(self._file.metadata)
             self.close = weakref.finalize(self, stack.pop_all().close)
         self._batches: Iterator[pa.RecordBatch] = iter(())

@@ -109,7 +109,7 @@ def damage_named(path: AnyPath) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the dataset is incomplete; fetch it again") from None
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is damaged or no parquet file ({reason}): fetch it again") from error
 
@@ -156,7 +156,7 @@ def _fixed_width(kind: pa.DataType) -> int | None:
     if is_number(kind):
         return 1
     if types.is_fixed_size_list(kind) and is_number(kind.value_type):
-        return int(kind.list_size)
+        return int(kind.list_size) or None
     if (types.is_list(kind) or types.is_large_list(kind)) and is_number(kind.value_type):
         return 0
     return None

@@ -270,6 +270,17 @@ def test_links_inside_the_file_are_followed_but_not_in_circles(tmp_path):
         open_dataset(path)
 
 
+def test_groups_that_hold_each_other_are_looked_through_in_bounds(tmp_path):
+    path = write_aloha(tmp_path / "episode_0.hdf5")
+    with h5py.File(path, "a") as file:
+        groups = [file.create_group(f"observations/z{i}") for i in range(12)]
+        for group in groups:  # 12 ** 8 ways through them.
+            for i, other in enumerate(groups):
+                group[f"z{i}"] = other
+    info = open_dataset(path).info
+    assert (info.preset, info.state_key, len(info.cameras)) == ("aloha", "observations/qpos", 2)
+
+
 @pytest.mark.parametrize(
     ("shape", "chunks"),
     [((10**12, 14), (1024, 14)), ((2**40, 14), (1, 14)), ((6, 14), (2**24, 14)), ((10**7, 14), True)],

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
 from fastki.data import open_dataset
 from fastki.errors import DataError
@@ -91,6 +92,26 @@ def test_embedded_pictures_that_cannot_be_read(make_lerobot, some_episodes, clip
     with pytest.raises(DataError, match=message):
         frames[2]
     assert clips.number(frames[3]) == 7
+
+
+def test_a_data_file_without_the_pictures_of_the_others(make_lerobot, some_episodes, clips):
+    root = make_lerobot(some_episodes, embedded=(TOP,))
+    file = root / "data/chunk-000/episode_000001.parquet"
+    pq.write_table(pq.read_table(file).drop([TOP]), file)
+    dataset = open_dataset(root)
+    assert clips.number(dataset[0].images[TOP][3]) == 3
+    with pytest.raises(DataError, match=rf"episode_000001\.parquet has no column '{TOP}'"):
+        dataset[1].images[TOP][0]
+
+
+def test_datasets_on_remote_file_systems(make_lerobot, some_episodes, clips):
+    root = make_lerobot(some_episodes, version="v3.0", videos=(TOP,), embedded=(WRIST,))
+    remote = UPath("memory://lerobot_cameras")
+    for file in (path for path in root.rglob("*") if path.is_file()):
+        (remote / file.relative_to(root).as_posix()).write_bytes(file.read_bytes())
+    dataset = open_dataset(str(remote))
+    assert dataset.info.fingerprint == open_dataset(root).info.fingerprint
+    assert shown(clips, dataset, TOP) == shown(clips, dataset, WRIST) == EXPECTED
 
 
 def test_pictures_are_read_from_their_row_group_on_and_only_those(make_lerobot, some_episodes, clips, monkeypatch):

@@ -131,6 +131,21 @@ def test_a_footer_that_claims_too_many_rows_is_refused(write, monkeypatch):
         parquet.read_columns(path, ["x"])
 
 
+def test_a_column_that_comes_twice(tmp_path):
+    column = pa.array([1.0, 2.0])
+    pq.write_table(pa.Table.from_arrays([column, column], names=["x", "x"]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet is damaged"):
+        parquet.read_columns(tmp_path / "a.parquet", ["x"])
+
+
+def test_lists_of_nothing_are_no_numbers(tmp_path):
+    empty = pa.array([[], []], pa.list_(pa.float32(), 0))
+    pq.write_table(pa.table({"x": empty, "y": [1.0, 2.0]}), tmp_path / "a.parquet")
+    assert parquet.numeric_columns(tmp_path / "a.parquet") == {"y": 1}
+    with pytest.raises(DataError, match=r"a\.parquet"):
+        parquet.read_columns(tmp_path / "a.parquet", ["x"])
+
+
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 def test_threads_may_read_one_dataset(make_lerobot, some_episodes, version):
     dataset = open_dataset(make_lerobot(some_episodes, version=version))
