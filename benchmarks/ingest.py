@@ -4,7 +4,7 @@
 
 Writes three datasets into a temporary folder and reads each three ways: the actions of all episodes; the same with
 the state; and all that a fit does before the tokenizer: the normaliser, and 100,000 chunks of 16 actions drawn from
-all. The yardstick takes some frames as training with LeRobot's library does, each with its next 16 actions. Files
+all, in one pass. The yardstick takes some frames as training with LeRobot's library does, each with its next 16 actions. Files
 are in the page cache in all cases, and at most two cores are used.
 """
 
@@ -31,7 +31,7 @@ from benchmarks.perframe import PerFrame, per_frame_reader
 from benchmarks.recordings import Recording
 from benchmarks.tables import thousands
 from benchmarks.timing import measure, say
-from fastki.data import ChunkSpec, Dataset, fit_normalizer, gather_chunks, open_dataset
+from fastki.data import ChunkSpec, Dataset, open_dataset, survey
 
 HORIZON = 16
 PROMISED = {"v2.1": 100_000, "v3.0": 300_000}
@@ -169,8 +169,8 @@ def _read(dataset: Dataset, *, state: bool) -> int:
 
 def _fit(dataset: Dataset, max_chunks: int) -> None:
     spec = ChunkSpec(horizon=HORIZON)
-    normalizer = fit_normalizer(dataset, spec)
-    normalizer.normalize(gather_chunks(dataset, spec, max_chunks=max_chunks).chunks.actions)
+    seen = survey(dataset, spec, max_chunks=max_chunks)
+    seen.normalizer.normalize(seen.sample.chunks.actions)
 
 
 def _check_same(dataset: Dataset, reader: PerFrame, frames: int) -> None:
