@@ -338,9 +338,7 @@ def _streams(codec: Codec, inputs: _Inputs, report: Progress) -> Ragged:
     done, parts = 0, []
     indices = np.arange(len(inputs.native))
     chunk_values = inputs.native[0].size
-    for part in map_blocks(
-        lambda picked: inputs.write(codec, picked), indices, values=_BLOCK_VALUES // chunk_values
-    ):
+    for part in map_blocks(lambda picked: inputs.write(codec, picked), indices, values=_BLOCK_VALUES // chunk_values):
         parts.append(part)
         done += len(part)
         report("streams", done, len(indices))
