@@ -22,7 +22,6 @@ from fastki.errors import TokenizerError
 from fastki.tokenizer.dct import dct
 from fastki.tokenizer.published import PublishedFast
 
-
 _LAST_CHARACTER = 0xD7FF  # Surrogates, from the next on, are no characters.
 
 
@@ -67,11 +66,16 @@ def fit_reference(
     """
     coefficients = np.around((dct(normalized) if transformed is None else transformed) * scale)
     low, high = int(coefficients.min()), int(coefficients.max())
-    require_range(low, high, min(vocab_size, _LAST_CHARACTER))
+    require_range(low, high, vocab_size)
     rows = (coefficients - low).astype(int).reshape(len(coefficients), -1)
     bpe = train_byte_level(("".join(map(chr, row.tolist())) for row in rows), high - low + 1, vocab_size)
     horizon, action_dim = normalized.shape[1:]
     return ReferenceFit(PublishedFast(scale, low, bpe, horizon, action_dim, normalizer), high)
+
+
+def coefficient_range(transformed: NDArray[np.float64], scale: float) -> tuple[int, int]:
+    """The smallest and the largest rounded coefficient of chunks with this DCT, ``[N, H, A]``."""
+    return int(np.around(transformed.min() * scale)), int(np.around(transformed.max() * scale))
 
 
 def require_range(low: int, high: int, vocab_size: int) -> None:
@@ -80,7 +84,7 @@ def require_range(low: int, high: int, vocab_size: int) -> None:
     Raises:
         RangeError: there are more coefficients than tokens.
     """
-    if high - low > vocab_size:
+    if high - low > min(vocab_size, _LAST_CHARACTER):
         raise RangeError(f"coefficients in [{low}, {high}] exceed a vocabulary of {vocab_size}")
 
 
