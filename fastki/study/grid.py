@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fastki.errors import UsageError
@@ -96,7 +96,7 @@ class SweepOptions:
     atol: float | None = None
     max_tokens: float | None = None
     probe: int = 0
-    data: FitOptions = FitOptions()
+    data: FitOptions = field(default_factory=FitOptions)
 
     @property
     def bound(self) -> float:

@@ -87,9 +87,10 @@ def _recommend(rows: Sequence[SweepRow], options: SweepOptions, horizon: int) ->
     else:
         costs = (lambda row: -(row.within_atol or 0.0), lambda row: row.max_abs_error or 0.0, _bits)
     best = min(pool, key=lambda index: tuple(cost(rows[index]) for cost in costs))
-    text = describe(rows[best]) + _alternative(rows, best)
+    text = describe(rows[best])
     if not eligible:
-        text = f"{_miss(options)}; the nearest is {text}{_mend(rows, candidates, options)}"
+        text = f"{_miss(options)}; the nearest is {text}{_mend(rows, best, candidates, options)}"
+    text += _alternative(rows, best)
     return Recommendation(horizon, best, bool(eligible), text)
 
 
@@ -140,13 +141,11 @@ def _miss(options: SweepOptions) -> str:
     return f"no row {' and '.join(wishes)}"
 
 
-def _mend(rows: Sequence[SweepRow], candidates: Sequence[int], options: SweepOptions) -> str:
+def _mend(rows: Sequence[SweepRow], best: int, candidates: Sequence[int], options: SweepOptions) -> str:
     if _budget_only(options):
         return ""
-    nearest = max(rows[index].within_atol or 0.0 for index in candidates)
-    unbound = not any(rows[index].bound for index in candidates)
-    hint = "; --bins bound adds an encoder that keeps it" if unbound else ""
-    return f" ({nearest:.1%} of the chunks within {options.bound:g}){hint}"
+    hint = "" if any(rows[index].bound for index in candidates) else " (--bins bound adds an encoder that keeps it)"
+    return f", {rows[best].within_atol:.1%} of the chunks within {options.bound:g}{hint}"
 
 
 def _budget_only(options: SweepOptions) -> bool:

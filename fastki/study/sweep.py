@@ -12,7 +12,7 @@ In a script, call it under ``if __name__ == "__main__":``, as whatever starts pr
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from fastki.study.cells import Cell, Row, Study
 from fastki.study.grid import SweepCell, SweepOptions, grid
 from fastki.study.local import LocalEngine
 from fastki.study.recommend import Recommendation, pareto_front, recommend
-from fastki.study.rows import SweepRow
+from fastki.study.rows import SweepRow, row_of_cell
 from fastki.study.run import Engine, run_study
 from fastki.study.store import RowStore
 from fastki.study.sweep_data import heldout_episodes, horizon_spec, make_shard
@@ -176,11 +176,7 @@ def pick_tokenizer(
 
 
 def _row(cell: SweepCell, row: Row) -> SweepRow:
-    if "row" in row:
-        return from_plain(SweepRow, row["row"])
-    from fastki.study.rows import row_of_cell
-
-    return row_of_cell(cell, error=row.get("error"))
+    return from_plain(SweepRow, row["row"]) if "row" in row else row_of_cell(cell, error=row.get("error"))
 
 
 def _group(cell: SweepCell, options: SweepOptions) -> str:
@@ -197,8 +193,3 @@ def _settings(dataset: Dataset, options: SweepOptions) -> dict[str, Any]:
         "atol": options.bound,
         "probe": options.probe,
     }
-
-
-def rows_of(plain: Sequence[dict[str, Any]]) -> tuple[SweepRow, ...]:
-    """Rows as ``sweep.json`` holds them."""
-    return tuple(from_plain(SweepRow, row) for row in plain)
