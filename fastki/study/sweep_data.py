@@ -59,12 +59,16 @@ class SweepData:
         heldout: those to measure on; the fitted ones where no held-out episode is long enough.
         transformed: the DCT of the normalised fitted chunks, float64 ``[N, H, A]``.
         context: the rest.
+        fitted_state, heldout_state: the state at each chunk's first frame, ``[N, S]``, for a probe; None without one
+            or where the dataset has no state.
     """
 
     fitted: Chunks
     heldout: Chunks
     transformed: NDArray[np.float64]
     context: SweepContext
+    fitted_state: NDArray[np.float64] | None = None
+    heldout_state: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, shard: Shard) -> SweepData:
@@ -74,7 +78,8 @@ class SweepData:
             Chunks(**{field: arrays[f"{side}_{field}"] for field in _FIELDS}, spec=context.spec)
             for side in ("fitted", "heldout")
         )
-        return cls(*sides, transformed=arrays["transformed"], context=context)
+        states = (arrays.get("fitted_state"), arrays.get("heldout_state"))
+        return cls(*sides, arrays["transformed"], context, *states)
 
 
 def horizon_spec(dataset: Dataset, options: SweepOptions, horizon: int) -> ChunkSpec:
@@ -115,4 +120,17 @@ def make_shard(dataset: Dataset, options: SweepOptions, horizon: int) -> Shard:
     arrays: dict[str, NDArray[Any]] = {"transformed": dct(normalizer.normalize(fitted.actions))}
     for side, chunks in (("fitted", fitted), ("heldout", heldout)):
         arrays |= {f"{side}_{field}": getattr(chunks, field) for field in _FIELDS}
+        if options.probe and dataset.info.state_key is not None:
+            arrays[f"{side}_state"] = _states(dataset, chunks)
     return Shard(arrays, context)
+
+
+def _states(dataset: Dataset, chunks: Chunks) -> NDArray[np.float64]:
+    """The state at each chunk's first frame, ``[N, S]``."""
+    states = np.empty((len(chunks), dataset.info.state_dim))
+    for index in np.unique(chunks.episode).tolist():
+        mine = chunks.episode == index
+        state = dataset.read(index).state
+        assert state is not None
+        states[mine] = state[chunks.start[mine]]
+    return states
