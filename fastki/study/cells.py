@@ -3,6 +3,7 @@
 Nothing here knows what is studied. A study is data (its cells' parameters and the arrays that they look at) and one
 module-level function that turns cells into rows; an engine calls it in other processes.
 
+>>> import numpy as np
 >>> def square(shard, cells):
 ...     for place, cell in enumerate(cells):
 ...         yield place, {"square": cell.parameters["side"] ** 2 * int(shard.arrays["one"][0])}

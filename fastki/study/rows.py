@@ -36,7 +36,8 @@ class SweepRow:
         method: ``fast``, ``binning``, ``bspline``, ``reference`` or ``published``.
         horizon, action_dim: H and A.
         order: of FAST's coefficients.
-        bins, scale: quantisation steps over [-1, 1] and γ = bins / 2; of a spline, levels over a coefficient's range.
+        bins, scale: quantisation steps over [-1, 1] and γ = bins / 2; of a spline, levels of a coefficient, and
+            no scale.
         bound: the error bound that the encoder keeps, normalised units.
         control_points: of a spline, per dimension.
         path: of a published tokenizer.
@@ -109,7 +110,7 @@ def row_of_cell(cell: SweepCell, *, error: str | None = None) -> SweepRow:
         cell.horizon,
         order=cell.order,
         bins=cell.bins,
-        scale=None if cell.bins is None else cell.bins / 2,
+        scale=None if cell.bins is None or cell.method == "bspline" else cell.bins / 2,
         bound=cell.bound,
         control_points=cell.control_points,
         path=cell.path,
@@ -211,7 +212,7 @@ def speeds(tokenizer: ActionTokenizer, data: SweepData) -> dict[str, Any]:
     tokens = tokenizer.encode_normalized(chunks)
     return {
         "encode_per_s": len(picked) / _best(lambda: tokenizer.encode_normalized(chunks)),
-        "decode_per_s": len(picked) / _best(lambda: tokenizer.decode_normalized(tokens, **shape)),  # type: ignore[arg-type]
+        "decode_per_s": len(picked) / _best(lambda: tokenizer.decode_normalized(tokens, **shape)),
     }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from fastki import __version__
 from fastki.config import from_plain, to_plain
-from fastki.data import Dataset
+from fastki.data import Dataset, split_episodes
 from fastki.data.gather import too_short
 from fastki.errors import UsageError
 from fastki.study.cells import Cell, Row, Study
@@ -37,6 +37,8 @@ from fastki.tokenizer.fit import Progress
 from fastki.tokenizer.pipeline import FitOptions, Fitted, choose_horizon, fit_on_dataset
 
 __all__ = ["SweepOptions", "SweepResult", "pick_tokenizer", "plan_sweep", "sweep"]
+
+_DETAILS = ("token_lengths", "per_dim")
 
 OnSweepRow = Callable[[int, SweepRow, bool], object]
 """Called with a row's index, the row, and whether it was stored before this run."""
@@ -111,12 +113,14 @@ def plan_sweep(dataset: Dataset, options: SweepOptions) -> SweepPlan:
         TokenizerError: a published tokenizer that can't be read.
     """
     horizons = options.horizon or (choose_horizon(dataset, None),)
+    everything = np.arange(len(dataset))
+    seen, _ = split_episodes(len(dataset), holdout=options.data.holdout, seed=options.data.seed)
     notes = []
     for horizon in horizons:
         spec = horizon_spec(dataset, options, horizon)
         spec.kept(dataset.info.action_dim)
-        if (dataset.info.lengths < horizon).all():
-            raise too_short(dataset, spec, np.arange(len(dataset)))
+        if (dataset.info.lengths[seen] < horizon).all():
+            raise too_short(dataset, spec, seen if (dataset.info.lengths >= horizon).any() else everything)
         if not len(heldout_episodes(dataset, options, horizon)):
             notes.append(f"horizon {horizon}: no held-out episode is long enough, so its rows are of the fitted ones")
     cells = grid(options, horizons)
@@ -147,7 +151,7 @@ def run_sweep(
     stored = None if store is None else RowStore(store)
     raw = run_study(plan.study, engine or LocalEngine(), store=stored, on_row=tell)
     rows = tuple(_row(cell, row) for cell, row in zip(plan.cells, raw, strict=True))
-    details = tuple({name: row[name] for name in ("token_lengths", "per_dim") if name in row} for row in raw)
+    details = tuple({name: value for name, value in row.items() if name in _DETAILS} for row in raw)
     return SweepResult(rows, details, pareto_front(rows), recommend(rows, options))
 
 

@@ -74,12 +74,12 @@ class SweepData:
     def of(cls, shard: Shard) -> SweepData:
         context: SweepContext = shard.context
         arrays = {name: np.asarray(array) for name, array in shard.arrays.items()}
-        sides = (
+        fitted, heldout = (
             Chunks(**{field: arrays[f"{side}_{field}"] for field in _FIELDS}, spec=context.spec)
             for side in ("fitted", "heldout")
         )
-        states = (arrays.get("fitted_state"), arrays.get("heldout_state"))
-        return cls(*sides, arrays["transformed"], context, *states)
+        states = arrays.get("fitted_state"), arrays.get("heldout_state")
+        return cls(fitted, heldout, arrays["transformed"], context, *states)
 
 
 def horizon_spec(dataset: Dataset, options: SweepOptions, horizon: int) -> ChunkSpec:

@@ -86,7 +86,8 @@ class Bpe:
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:
-        return index_kernel(self.merges, self.merged, self.vocab_size)
+        tables: tuple[Any, ...] = index_kernel(self.merges, self.merged, self.vocab_size)
+        return tables
 
     def encode(self, sequences: Ragged, *, threads: int | None = None) -> Ragged:
         """Ids of each sequence of base symbols.

@@ -140,6 +140,6 @@ def basis(horizon: int, control_points: int) -> NDArray[np.float64]:
 @functools.lru_cache(maxsize=64)
 def _analysis(horizon: int, control_points: int) -> NDArray[np.float64]:
     """The least-squares coefficients of a series are this ``[K, H]`` times the series."""
-    matrix: NDArray[np.float64] = np.linalg.pinv(basis(horizon, control_points))
+    matrix = np.linalg.pinv(basis(horizon, control_points)).astype(np.float64)
     matrix.setflags(write=False)
     return matrix
