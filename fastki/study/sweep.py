@@ -12,6 +12,7 @@ In a script, call it under ``if __name__ == "__main__":``, as whatever starts pr
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +113,8 @@ def plan_sweep(dataset: Dataset, options: SweepOptions) -> SweepPlan:
         DataError: every fitted episode is shorter than a horizon.
         TokenizerError: a published tokenizer that can't be read.
     """
+    if options.probe and importlib.util.find_spec("jax") is None:
+        raise UsageError("--probe trains a network and needs jax: `pip install jax`")
     horizons = options.horizon or (choose_horizon(dataset, None),)
     everything = np.arange(len(dataset))
     seen, _ = split_episodes(len(dataset), holdout=options.data.holdout, seed=options.data.seed)

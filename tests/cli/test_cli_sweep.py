@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -149,10 +152,28 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, run_json):
     assert all((rows / name).read_bytes() == content for name, content in kept.items())
 
 
-def test_live_table_on_a_terminal(tmp_path):
-    import os
-    import pty
+def test_ctrl_c_leaves_without_a_word_and_keeps_what_is_finished(tmp_path):
+    arguments = ["sweep", SMALL, "--vocab", "256,512,1024", "--bins", "20,40,64,100,128,200", "--quiet"]
+    code = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # The signal goes to the whole group, workers included, as from a terminal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    rows = tmp_path / "fastki-out" / "sweep" / "rows"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(rows.glob("*.json"))) < 2:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"")
+    assert 2 <= len(list(rows.glob("*.json"))) < 18
 
+
+def test_live_table_on_a_terminal(tmp_path):
     main, worker = pty.openpty()
     code = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "140", "LINES": "40"}

@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastki.data import open_dataset
+from fastki.data import open_dataset, split_episodes
 from fastki.errors import DataError, UsageError
 from fastki.study.local import LocalEngine
 from fastki.study.rows import SweepRow, bootstrap_interval
 from fastki.study.sweep import SweepOptions, pick_tokenizer, plan_sweep, sweep
+from fastki.study.sweep_data import SweepData, make_shard
 from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset
 
 SMALL = "synthetic:droid?episodes=12"
@@ -189,6 +190,43 @@ def test_published_tokenizers_are_measured_on_the_same_data(shared, dataset):
 def test_a_horizon_longer_than_every_episode_is_refused_before_any_work(dataset):
     with pytest.raises(DataError, match="every episode is shorter than the horizon of 9999"):
         sweep(dataset, SweepOptions(horizon=(16, 9999)))
+
+
+def test_a_probe_without_jax_is_refused_before_any_work(dataset, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs jax"):
+        plan_sweep(dataset, SweepOptions(probe=10))
+
+
+def test_the_probe_has_its_columns_and_every_cell_its_task(dataset):
+    options = SweepOptions(vocab=(256, 512), bins=(20.0,), probe=2, data=DATA)
+    plan = plan_sweep(dataset, options)
+    assert len({cell.group for cell in plan.study.cells}) == 2
+    rows = sweep(dataset, options, engine=LocalEngine(1)).rows
+    for row in rows:
+        assert 0 < row.probe_nats_per_value < 100
+        assert 0 < row.rollout_rmse <= row.rollout_max
+        assert row.probe_s > 0
+    assert rows[0].probe_nats_per_value != rows[1].probe_nats_per_value
+
+
+def test_the_probe_is_told_the_state_at_each_chunks_start(dataset):
+    shard = make_shard(dataset, SweepOptions(probe=1, data=DATA), 16)
+    data = SweepData.of(shard)
+    for chunks, states in ((data.fitted, data.fitted_state), (data.heldout, data.heldout_state)):
+        for place in (0, len(chunks) // 2, len(chunks) - 1):
+            episode = dataset.read(int(chunks.episode[place]))
+            np.testing.assert_array_equal(states[place], episode.state[chunks.start[place]])
+    assert SweepData.of(make_shard(dataset, SweepOptions(data=DATA), 16)).fitted_state is None
+
+
+def test_held_out_long_episodes_do_not_help_fitted_short_ones(tmp_path):
+    lengths = [10, 10, 10, 40]
+    path = tmp_path / "data.npz"
+    np.savez(path, actions=np.random.default_rng(0).normal(size=(70, 2)), episode_ends=np.cumsum(lengths))
+    seed = next(seed for seed in range(99) if split_episodes(4, holdout=0.1, seed=seed)[1].tolist() == [3])
+    with pytest.raises(DataError, match="every episode is shorter than the horizon of 16 frames"):
+        plan_sweep(open_dataset(str(path)), SweepOptions(data=FitOptions(seed=seed)))
 
 
 def test_without_held_out_episodes_rows_are_of_the_fitted_ones_and_say_so(dataset):
