@@ -15,6 +15,7 @@ from fastki.study.sweep import SweepResult
 
 NARROW = 100
 """Columns of a terminal below which the table leaves out what matters least."""
+_METHOD_WIDTH = 20
 PARETO, BEST = "•", "★"
 
 
@@ -95,7 +96,7 @@ def name_of(row: SweepRow) -> str:
 def _columns(rows: Sequence[SweepRow]) -> list[_Column]:
     probed = any(row.probe_nats_per_value is not None for row in rows)
     columns = [
-        _Column("method", lambda row: escape(_method(row))),
+        _Column("method", lambda row: escape(_short(_method(row)))),
         _Column("H", lambda row: str(row.horizon)),
         _Column("order", lambda row: row.order or "–", always=False),
         _Column("bins", _bins),
@@ -126,6 +127,11 @@ def _method(row: SweepRow) -> str:
     if row.method == "bspline":
         return f"bspline:{row.control_points}"
     return f"published:{row.path}" if row.method == "published" else row.method
+
+
+def _short(name: str) -> str:
+    """Of a path the end, so that it takes no room from the figures."""
+    return name if len(name) <= _METHOD_WIDTH else f"…{name[1 - _METHOD_WIDTH :]}"
 
 
 def _bins(row: SweepRow) -> str:

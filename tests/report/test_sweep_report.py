@@ -94,6 +94,11 @@ def test_a_narrow_terminal_gets_fewer_columns():
     assert "RMSE" in narrow
 
 
+def test_a_long_path_takes_no_room_from_the_figures():
+    row = dataclasses.replace(ROWS[2], path="/a/very/long/way/to/some/published/tokenizer")
+    assert "…published/tokenizer " in text(sweep_table([row]))
+
+
 def test_rows_to_come_are_left_out_and_keep_their_numbers():
     shown = text(sweep_table([None, ROWS[1]])).splitlines()
     assert len(shown) == 2
