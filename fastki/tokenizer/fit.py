@@ -28,7 +28,7 @@ from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.ragged import Ragged
 from fastki.tokenizer.rounding import zero_shares
 from fastki.tokenizer.source import TokenizerSource
-from fastki.tokenizer.stream import MAX_COEFFICIENT, MIN_LITERALS, Alphabet, Order, write_stream
+from fastki.tokenizer.stream import MIN_LITERALS, Alphabet, Order, write_stream
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, steps done and steps in all."""
@@ -253,8 +253,11 @@ def _choose_codec(sample: NDArray[np.float64], settings: FitSettings, report: Pr
     if settings.rdo:
         base = replace(base, rdo=settings.rdo, zero_share=zero_shares(base.quantize(sample)[0]))
     if settings.bound is not None:
-        base = replace(base, scale=_cheapest_scale(base, sample, settings.vocab_size, report))
-    return _choose_literals(base, sample, settings.vocab_size, report)
+        return _cheapest_codec(base, sample, settings.vocab_size, report)
+    report("alphabet", 0, 1)
+    counts = _trial_counts(base, sample, settings.vocab_size)
+    report("alphabet", 1, 1)
+    return replace(base, literals=min(counts, key=counts.__getitem__))
 
 
 def _trial_vocab(vocab_size: int, order: Order) -> int:
@@ -262,54 +265,54 @@ def _trial_vocab(vocab_size: int, order: Order) -> int:
     return _TRIAL_VOCAB if vocab_size >= family_of(_TRIAL_VOCAB, order) else vocab_size
 
 
-def _cheapest_scale(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> float:
-    """The scale at which chunks take the fewest tokens while the codec's bound is kept.
+def _cheapest_codec(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> Codec:
+    """The scale and the alphabet at which chunks take the fewest tokens while the codec's bound is kept.
 
     A coarser step makes smaller numbers, but more of them must be repaired or refined; a finer one wastes precision.
-    Walks downhill from the first guess in steps of 12 %.
+    Walks downhill from the first guess in steps of 12 %, by the mean over all alphabets: a single one's trial is noisy.
     """
     assert base.atol is not None
     first = _FIRST_GUESS / base.atol
-    literals = _literal_candidates(MAX_COEFFICIENT, vocab_size, "freq")[-1]
-    tried: dict[int, int] = {}
+    tried: dict[int, dict[int, int]] = {}
 
-    def tokens(place: int) -> int:
+    def at(place: int) -> Codec:
+        return replace(base, scale=first * _SCALE_STEP**place)
+
+    def tokens(place: int) -> float:
         if place not in tried:
             report("precision", len(tried), max(4, len(tried) + 1))
-            codec = replace(base, scale=first * _SCALE_STEP**place, literals=literals)
-            tried[place] = _trial_tokens(codec, sample, _trial_vocab(vocab_size, base.order))
-        return tried[place]
+            tried[place] = _trial_counts(at(place), sample, vocab_size)
+        return float(np.mean(list(tried[place].values())))
 
     place = 0
     direction = 1 if tokens(1) < tokens(0) else -1
     while abs(place) < 12 and tokens(place + direction) < tokens(place):
         place += direction
     report("precision", 1, 1)
-    return first * _SCALE_STEP**place
+    return replace(at(place), literals=min(tried[place], key=tried[place].__getitem__))
 
 
-def _choose_literals(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> Codec:
-    """The codec whose alphabet gives the fewest tokens on chunks that its merges were not trained on.
+def _trial_counts(codec: Codec, sample: NDArray[np.float64], vocab_size: int) -> dict[int, int]:
+    """Tokens that half of the sample takes under merges of the other half, for each alphabet that is tried.
 
-    A larger alphabet escapes less and leaves fewer ids for merges; where the balance lies depends on the data, so
-    a few sizes are tried on a sample.
+    A larger alphabet escapes less and leaves fewer ids for merges; where the balance lies depends on the data.
     """
-    coefficients, finer = base.quantize(sample)
-    candidates = _literal_candidates(int(np.abs(coefficients).max()), vocab_size, base.order)
+    blocks = list(map_blocks(codec.quantize, sample, values=_BLOCK_VALUES))
+    coefficients = np.concatenate([block for block, _ in blocks])
+    refinements = [finer for _, finer in blocks if finer is not None]
+    finer = np.concatenate(refinements) if refinements else None
 
     def tokens(literals: int) -> int:
-        alphabet = Alphabet(literals, base.order)
+        alphabet = Alphabet(literals, codec.order)
         even, odd = (
             write_stream(coefficients[part], alphabet, finer=None if finer is None else finer[part])
             for part in (slice(0, None, 2), slice(1, None, 2))
         )
-        return _tokens(even, odd, alphabet, _trial_vocab(vocab_size, base.order))
+        return _tokens(even, odd, alphabet, _trial_vocab(vocab_size, codec.order))
 
-    report("alphabet", 0, 1)
+    candidates = _literal_candidates(int(np.abs(coefficients).max()), vocab_size, codec.order)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = list(pool.map(tokens, candidates))
-    report("alphabet", 1, 1)
-    return replace(base, literals=candidates[int(np.argmin(counts))])
+        return dict(zip(candidates, pool.map(tokens, candidates), strict=True))
 
 
 def _literal_candidates(peak: int, vocab_size: int, order: Order) -> list[int]:
@@ -317,12 +320,6 @@ def _literal_candidates(peak: int, vocab_size: int, order: Order) -> list[int]:
     sizes = _LITERALS[order]
     top = max(MIN_LITERALS, min(sizes[-1], vocab_size // 4 - 2, peak))
     return [*(literals for literals in sizes if literals < top), top]
-
-
-def _trial_tokens(codec: Codec, sample: NDArray[np.float64], vocab_size: int) -> int:
-    streams = list(map_blocks(codec.write, sample, values=_BLOCK_VALUES))
-    whole = Ragged.concatenate(streams)
-    return _tokens(whole.every(0, 2), whole.every(1, 2), codec.alphabet, vocab_size)
 
 
 def _tokens(trained: Ragged, tested: Ragged, alphabet: Alphabet, vocab_size: int) -> int:
