@@ -4,8 +4,8 @@
 
 Writes three datasets into a temporary folder and reads each three ways: the actions of all episodes; the same with
 the state; and all that a fit does before the tokenizer: the normaliser, and 100,000 chunks of 16 actions drawn from
-all, in one pass. The yardstick takes some frames as training with LeRobot's library does, each with its next 16 actions. Files
-are in the page cache in all cases, and at most two cores are used.
+all, in one pass. The yardstick takes some frames as training with LeRobot's library does, each with its next 16
+actions. Files are in the page cache in all cases, and at most two cores are used.
 """
 
 from __future__ import annotations

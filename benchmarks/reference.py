@@ -10,7 +10,7 @@ Axis letters: N chunks, H horizon, A action dimensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, idct
 
+from fastki.tokenizer.reference import RangeError, prefix_bpe, require_range, train_byte_level
 
-class RangeError(ValueError):
-    """The range of the coefficients exceeds the vocabulary: the method has no id for each of them."""
+__all__ = ["RangeError", "ReferenceFast"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class ReferenceFast:
         transformed = [dct(chunk, axis=0, norm="ortho").flatten() for chunk in chunks]
         everything = np.around(np.concatenate(transformed) * scale)
         low, high = int(everything.min()), int(everything.max())
-        _require_range(low, high, vocab_size)
+        require_range(low, high, vocab_size)
         texts = (_text(np.around(row * scale), low) for row in transformed)
-        bpe = _train(texts, characters=high - low + 1, vocab_size=vocab_size)
+        bpe = _wrap(train_byte_level(texts, high - low + 1, vocab_size))
         return cls(scale, low, bpe, chunks.shape[1], chunks.shape[2], high)
 
     @classmethod
@@ -84,28 +84,14 @@ class ReferenceFast:
             RangeError: as :meth:`fit`.
         """
         if self.max_token is not None:
-            _require_range(self.min_token, self.max_token, vocab_size)
-        model = self.model
-        kept, known = 0, self._base_size(model)
-        seen: set[str] = set()
-        while kept < len(model["merges"]) and known + len(seen) < vocab_size:
-            seen.add("".join(model["merges"][kept]))
-            kept += 1
-        size = known + len(seen)
-        whole = json.loads(self.bpe.backend_tokenizer.to_str())
-        whole["model"]["merges"] = model["merges"][:kept]
-        whole["model"]["vocab"] = {token: index for token, index in model["vocab"].items() if index < size}
-        return replace(self, bpe=_from_json(json.dumps(whole)))
+            require_range(self.min_token, self.max_token, vocab_size)
+        return replace(self, bpe=_wrap(prefix_bpe(self.bpe.backend_tokenizer, vocab_size)))
 
     @property
     def model(self) -> dict[str, Any]:
         """Vocabulary and merges, as ``tokenizer.json`` holds them."""
         model: dict[str, Any] = json.loads(self.bpe.backend_tokenizer.to_str())["model"]
         return model
-
-    @staticmethod
-    def _base_size(model: dict[str, Any]) -> int:
-        return len(model["vocab"]) - len({"".join(merge) for merge in model["merges"]})
 
     def _decode_one(self, row: Sequence[int]) -> NDArray[np.float64]:
         text = self.bpe.decode(row)
@@ -115,36 +101,8 @@ class ReferenceFast:
         return idct(coefficients.reshape(self.horizon, self.action_dim) / self.scale, axis=0, norm="ortho")
 
 
-def _require_range(low: int, high: int, vocab_size: int) -> None:
-    if high - low > vocab_size:
-        raise RangeError(f"coefficients in [{low}, {high}] exceed a vocabulary of {vocab_size}")
-
-
 def _text(coefficients: NDArray[np.floating], min_token: int) -> str:
     return "".join(map(chr, np.maximum(coefficients - min_token, 0).astype(int)))
-
-
-def _train(texts: Iterable[str], *, characters: int, vocab_size: int) -> Any:
-    from tokenizers import ByteLevelBPETokenizer
-    from tokenizers.trainers import BpeTrainer
-
-    bpe = ByteLevelBPETokenizer()
-    trainer = BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=2,
-        show_progress=False,
-        special_tokens=[],
-        initial_alphabet=[chr(code) for code in range(characters)],
-        max_token_length=10_000,
-    )
-    bpe._tokenizer.train_from_iterator(texts, trainer=trainer)
-    return _wrap(bpe._tokenizer)
-
-
-def _from_json(text: str) -> Any:
-    from tokenizers import Tokenizer
-
-    return _wrap(Tokenizer.from_str(text))
 
 
 def _wrap(tokenizer: Any) -> Any:

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastki.cli.options import OUT, SAMPLE, DeltaFrom, Json, Norm, OrderName, PadEndName, Quiet, ReferenceName
+from fastki.cli.options import (
+    OUT,
+    SAMPLE,
+    DeltaFrom,
+    DropIdle,
+    Json,
+    Norm,
+    OrderName,
+    PadEnd,
+    PadEndName,
+    Quiet,
+    ReferenceName,
+)
 from fastki.cli.reading import reads_data
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.data.options import OpenOptions
@@ -63,17 +75,8 @@ def fit(
         DeltaFrom, typer.Option(help="The state at the chunk's first frame, or the action before it.")
     ] = DeltaFrom.state,
     stride: Annotated[int, typer.Option(help="Frames between the starts of chunks.")] = 1,
-    pad_end: Annotated[
-        PadEndName, typer.Option(help="Also take chunks that reach beyond an episode's end; repeat is openpi's way.")
-    ] = PadEndName.none,
-    drop_idle: Annotated[
-        float | None,
-        typer.Option(
-            help="Leave out chunks that start where the action changes by less than this a frame, native units, as "
-            "openpi's DROID training does with 0.001.",
-            show_default="keep all",
-        ),
-    ] = None,
+    pad_end: PadEnd = PadEndName.none,
+    drop_idle: DropIdle = None,
     norm: Annotated[Norm, typer.Option(help="Normalisation of each dimension.")] = Norm.quantile,
     clip: Annotated[bool, typer.Option(help="Clip normalised values to [-1, 1]; openpi does not.")] = False,
     holdout: Annotated[float, typer.Option(help="Share of the episodes held out.")] = 0.1,

@@ -13,6 +13,7 @@ from fastki import __version__
 from fastki.cli.fit import fit
 from fastki.cli.inspect import inspect
 from fastki.cli.roundtrip import roundtrip
+from fastki.cli.sweep import sweep
 from fastki.errors import FastkiError
 
 INTERRUPTED = 130
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(fit)
 app.command()(roundtrip)
+app.command()(sweep)
 app.command()(inspect)
 
 

@@ -59,6 +59,11 @@ class Terminal:
         if not self.quiet:
             self.errors.print(text, style="yellow", markup=False, soft_wrap=True)
 
+    def line(self, text: str) -> None:
+        """How far the work is, on standard error."""
+        if not self.quiet:
+            self.errors.print(text, markup=False, soft_wrap=True)
+
     def files(self, paths: list[Path]) -> None:
         """Where results were written."""
         from rich.markup import escape

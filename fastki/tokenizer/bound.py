@@ -21,7 +21,7 @@ from fastki.tokenizer.stream import MAX_COEFFICIENT, MAX_FINER
 
 
 def quantize_within(
-    chunks: NDArray[np.float64], scale: float, atol: float
+    chunks: NDArray[np.float64], scale: float, atol: float, *, transformed: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Coefficients int64 ``[N, H, A]`` and refinements int32 ``[N, A]`` that decode to within ``atol``.
 
@@ -29,6 +29,7 @@ def quantize_within(
         chunks: finite, normalised units, float64 ``[N, H, A]``.
         scale: γ before any refinement.
         atol: bound on every value's absolute error, normalised units.
+        transformed: the DCT of the chunks, where a caller has it already.
 
     Raises:
         TokenizerError: a series is so large that float64 or the stream can't keep the bound.
@@ -39,7 +40,7 @@ def quantize_within(
     finer = np.zeros((chunks.shape[0], chunks.shape[2]), dtype=np.int32)
     chunk, dim = bound_kernels.quantize_within(
         chunks,
-        dct(chunks),
+        dct(chunks) if transformed is None else np.ascontiguousarray(transformed),
         dct_matrix(chunks.shape[1]),
         scale,
         atol,

@@ -86,7 +86,8 @@ class Bpe:
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:
-        return self.num_symbols, *index_kernel(self.merges, self.merged, self.vocab_size)
+        tables: tuple[Any, ...] = index_kernel(self.merges, self.merged, self.vocab_size)
+        return tables
 
     def encode(self, sequences: Ragged, *, threads: int | None = None) -> Ragged:
         """Ids of each sequence of base symbols.
@@ -99,19 +100,34 @@ class Bpe:
             TokenizerError: a symbol is not a base symbol.
             UsageError: ``threads`` is below 1, or the sequences' offsets contradict their values.
         """
+        return self._encode(sequences, self.num_symbols, threads)
+
+    def encode_more(self, tokens: Ragged, *, threads: int | None = None) -> Ragged:
+        """What :meth:`encode` gives of the base symbols behind ``tokens``, which a :meth:`prefix` of this BPE made.
+
+        Encoding applies the lowest-ranked merge there is, and of a trained table no merge makes room for one of lower
+        rank: a larger vocabulary begins where a smaller one has ended.
+
+        Raises:
+            TokenizerError: an id is not in the vocabulary.
+            UsageError: as :meth:`encode`.
+        """
+        return self._encode(tokens, self.vocab_size, threads)
+
+    def _encode(self, sequences: Ragged, num_symbols: int, threads: int | None) -> Ragged:
         values, offsets = checked(sequences)
         most = num_threads(threads)
         parts = ranges(offsets, most if len(values) >= _PARALLEL else 1)
         if len(parts) == 1:
-            results = [encode_kernel(values, offsets, *self._tables)]
+            results = [encode_kernel(values, offsets, num_symbols, *self._tables)]
         else:
-            tables = self._tables
+            tables = num_symbols, *self._tables
             with ThreadPoolExecutor(len(parts)) as pool:
                 results = list(pool.map(lambda part: encode_kernel(values, offsets[part], *tables), parts))
         ends = np.zeros(len(offsets), dtype=np.int64)
         for part, (_, part_ends, bad) in zip(parts, results, strict=True):
             if bad >= 0:
-                raise TokenizerError(f"{locate(offsets, bad)} is {values[bad]}, not a base symbol ({self._span})")
+                raise TokenizerError(f"{locate(offsets, bad)} is {values[bad]}, {self._names(num_symbols)}")
             ends[part.start + 1 : part.stop] = part_ends + ends[part.start]
         ids = results[0][0] if len(results) == 1 else np.concatenate([result[0] for result in results])
         return Ragged(ids, ends)
@@ -119,9 +135,9 @@ class Bpe:
     def encode_one(self, symbols: ArrayLike) -> NDArray[np.int32]:
         """Ids of one sequence of base symbols, int32 ``[L]``; same errors as :meth:`encode`."""
         values, offsets = checked_one(symbols)
-        ids, _, bad = encode_kernel(values, offsets, *self._tables)
+        ids, _, bad = encode_kernel(values, offsets, self.num_symbols, *self._tables)
         if bad >= 0:
-            raise TokenizerError(f"position {bad} is {values[bad]}, not a base symbol ({self._span})")
+            raise TokenizerError(f"position {bad} is {values[bad]}, {self._names(self.num_symbols)}")
         return ids  # type: ignore[no-any-return]
 
     def decode(self, tokens: Ragged) -> Ragged:
@@ -160,9 +176,10 @@ class Bpe:
         cut = int(np.argmax(self.merged == vocab_size - 1)) + 1 if vocab_size > self.num_symbols else 0
         return Bpe(self.num_symbols, self.merges[:cut], self.merged[:cut])
 
-    @property
-    def _span(self) -> str:
-        return f"0 … {self.num_symbols - 1}"
+    def _names(self, num_symbols: int) -> str:
+        """What a symbol outside [0, num_symbols) is not."""
+        what = "a base symbol" if num_symbols == self.num_symbols else "an id"
+        return f"not {what} (0 … {num_symbols - 1})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Bpe):

@@ -107,10 +107,13 @@ class Codec:
         """The base symbols of this codec's streams."""
         return Alphabet(self.literals, self.order)
 
-    def quantize(self, normalized: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int32] | None]:
+    def quantize(
+        self, normalized: NDArray[np.floating], *, transformed: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32] | None]:
         """Coefficients int64 ``[N, H, A]`` of normalised chunks ``[N, H, A]``, and refinements int32 ``[N, A]``.
 
-        Without ``atol`` there is no refinement (None).
+        Without ``atol`` there is no refinement (None). ``transformed`` is the DCT of the chunks, where a caller has it
+        already.
 
         Raises:
             TokenizerError: NaN, infinity or a magnitude that no stream can hold, with chunk, step and dimension.
@@ -118,8 +121,8 @@ class Codec:
         chunks = np.asarray(normalized, dtype=np.float64)
         if self.atol is not None:
             require_finite(chunks)
-            return quantize_within(chunks, self.scale, self.atol)
-        scaled = dct(chunks)
+            return quantize_within(chunks, self.scale, self.atol, transformed=transformed)
+        scaled = dct(chunks) if transformed is None else transformed.copy()
         scaled *= self.scale
         # A NaN or infinity in a chunk is one in its sums, and no comparison with it holds.
         if scaled.size and not (scaled.max() <= MAX_COEFFICIENT and scaled.min() >= -MAX_COEFFICIENT):
@@ -144,9 +147,9 @@ class Codec:
         synthesize(coefficients, finer, float(self.scale), dct_matrix(coefficients.shape[1]), chunks)
         return chunks
 
-    def write(self, normalized: NDArray[np.floating]) -> Ragged:
-        """One symbol stream for each normalised chunk ``[N, H, A]``; errors as :meth:`quantize`."""
-        coefficients, finer = self.quantize(normalized)
+    def write(self, normalized: NDArray[np.floating], *, transformed: NDArray[np.float64] | None = None) -> Ragged:
+        """One symbol stream for each normalised chunk ``[N, H, A]``; arguments and errors as :meth:`quantize`."""
+        coefficients, finer = self.quantize(normalized, transformed=transformed)
         return write_stream(coefficients, self.alphabet, finer=finer)
 
     def read(

@@ -1,5 +1,9 @@
 """Fitting a FAST tokenizer: choose the precision, choose the alphabet, train the merges.
 
+From a vocabulary of 256 on (512 in dimension-major order) neither the precision nor the alphabet depends on it: such
+tokenizers differ in the number of their merges alone, and the merges of a smaller one are the first of a larger one's.
+One fit serves them all.
+
 Axis letters: N chunks, H horizon, A action dimensions.
 """
 
@@ -18,13 +22,13 @@ from fastki.data import Chunks, Normalizer
 from fastki.errors import UsageError
 from fastki.tokenizer.base import as_chunks
 from fastki.tokenizer.blocks import map_blocks
-from fastki.tokenizer.bpe import train_bpe
+from fastki.tokenizer.bpe import Bpe, train_bpe
 from fastki.tokenizer.codec import Codec, Reference, require_finite
 from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.ragged import Ragged
 from fastki.tokenizer.rounding import zero_shares
 from fastki.tokenizer.source import TokenizerSource
-from fastki.tokenizer.stream import MAX_LITERALS, MIN_LITERALS, Alphabet, Order, write_stream
+from fastki.tokenizer.stream import MIN_LITERALS, Alphabet, Order, write_stream
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, steps done and steps in all."""
@@ -33,6 +37,10 @@ DEFAULT_ATOL = 0.01
 MIN_VOCAB, MAX_VOCAB = 64, 1 << 16
 MIN_BINS = 4
 _TRIAL_CHUNKS = 1024
+_TRIAL_VOCAB = 1024
+"""Vocabulary that alphabets and scales are tried with, whichever is wanted."""
+_LITERALS: dict[Order, tuple[int, ...]] = {"freq": (14, 30, 62), "dim": (14, 30, 62, 126)}
+"""Alphabets to try: within about 1 % of the best of all up to 1022, at any vocabulary and precision."""
 _BLOCK_VALUES = 1 << 17
 _FIRST_GUESS = 0.63
 """Where the search for the cheapest scale under a bound begins, times 1 / atol: near the best on robot data."""
@@ -110,6 +118,64 @@ def fit_tokenizer(
         UsageError: no chunk.
         TokenizerError: a NaN or infinity, or a value too large for the precision, with chunk, step and dimension.
     """
+    return fit_family(chunks, settings, normalizer=normalizer, progress=progress).tokenizer(
+        settings.vocab_size, source=source
+    )
+
+
+@dataclass(frozen=True)
+class Family:
+    """FAST tokenizers that differ in the number of their merges alone.
+
+    Attributes:
+        codec: of all of them.
+        bpe: of the largest.
+        streams: of the chunks that they were fitted on.
+        normalizer: of all of them.
+    """
+
+    codec: Codec
+    bpe: Bpe
+    streams: Ragged
+    normalizer: Normalizer
+
+    def tokenizer(self, vocab_size: int, *, source: TokenizerSource | None = None) -> FastTokenizer:
+        """What a fit of its own with this vocabulary, at most that of the settings, gives: bit for bit the same."""
+        return FastTokenizer(self.codec, self.bpe.prefix(vocab_size), self.normalizer, source)
+
+
+def family_of(vocab_size: int, order: Order) -> int:
+    """A number that is equal for vocabularies of one :class:`Family`.
+
+    Those that leave half of their ids to merges whichever alphabet is chosen are one; any smaller one is alone.
+
+    >>> family_of(256, "freq") == family_of(4096, "freq"), family_of(128, "freq") == family_of(64, "freq")
+    (True, False)
+    """
+    return min(vocab_size, 4 * (_LITERALS[order][-1] + 2))
+
+
+def fit_family(
+    chunks: Chunks | ArrayLike,
+    settings: FitSettings,
+    *,
+    normalizer: Normalizer | None = None,
+    transformed: NDArray[np.float64] | None = None,
+    progress: Progress | None = None,
+) -> Family:
+    """Fit the largest tokenizer of a family.
+
+    Args:
+        chunks: native units, ``[N, H, A]``.
+        settings: those of the largest vocabulary.
+        normalizer: native → normalised; without one, the q01/q99 of the chunks' values.
+        transformed: the DCT of the normalised chunks, ``[N, H, A]``, where a caller has it already; not with
+            ``reference="previous"``.
+        progress: told what goes on.
+
+    Raises:
+        UsageError, TokenizerError: as :func:`fit_tokenizer`.
+    """
     native = as_chunks(chunks.actions if isinstance(chunks, Chunks) else chunks)
     if not len(native):
         raise UsageError("there is no chunk to fit on")
@@ -117,7 +183,7 @@ def fit_tokenizer(
     if normalizer is None:
         normalizer = Normalizer.fit(native.reshape(-1, native.shape[2]))
     report = progress or (lambda *_: None)
-    inputs = _Inputs(native, _previous(chunks, settings), normalizer)
+    inputs = _Inputs(native, _previous(chunks, settings), normalizer, transformed)
     codec = _choose_codec(inputs.sample(), settings, report)
     streams = _streams(codec, inputs, report)
     bpe = train_bpe(
@@ -126,7 +192,7 @@ def fit_tokenizer(
         vocab_size=settings.vocab_size,
         progress=lambda done, total: report("merges", done, total),
     )
-    return FastTokenizer(codec, bpe, normalizer, source)
+    return Family(codec, bpe, streams, normalizer)
 
 
 @dataclass(frozen=True)
@@ -137,11 +203,13 @@ class _Inputs:
         native: ``[N, H, A]``.
         previous: native ``[N, A]``, or None.
         normalizer: for both.
+        transformed: the DCT of what the codec sees, or None.
     """
 
     native: NDArray[np.floating]
     previous: NDArray[np.floating] | None
     normalizer: Normalizer
+    transformed: NDArray[np.float64] | None = None
 
     def at(self, picked: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """What the codec sees of the chunks at ``picked``."""
@@ -149,6 +217,11 @@ class _Inputs:
         if self.previous is not None:
             chunks -= self.normalizer.normalize(self.previous[picked])[:, None]
         return chunks
+
+    def write(self, codec: Codec, picked: NDArray[np.integer[Any]]) -> Ragged:
+        """The streams of the chunks at ``picked``."""
+        transformed = None if self.transformed is None else np.asarray(self.transformed[picked])
+        return codec.write(self.at(picked), transformed=transformed)
 
     def sample(self) -> NDArray[np.float64]:
         """At most :data:`_TRIAL_CHUNKS` chunks, evenly spread."""
@@ -180,70 +253,73 @@ def _choose_codec(sample: NDArray[np.float64], settings: FitSettings, report: Pr
     if settings.rdo:
         base = replace(base, rdo=settings.rdo, zero_share=zero_shares(base.quantize(sample)[0]))
     if settings.bound is not None:
-        base = replace(base, scale=_cheapest_scale(base, sample, settings.vocab_size, report))
-    return _choose_literals(base, sample, settings.vocab_size, report)
+        return _cheapest_codec(base, sample, settings.vocab_size, report)
+    report("alphabet", 0, 1)
+    counts = _trial_counts(base, sample, settings.vocab_size)
+    report("alphabet", 1, 1)
+    return replace(base, literals=min(counts, key=counts.__getitem__))
 
 
-def _cheapest_scale(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> float:
-    """The scale at which chunks take the fewest tokens while the codec's bound is kept.
+def _trial_vocab(vocab_size: int, order: Order) -> int:
+    """The vocabulary of trials, the same for a whole family."""
+    return _TRIAL_VOCAB if vocab_size >= family_of(_TRIAL_VOCAB, order) else vocab_size
+
+
+def _cheapest_codec(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> Codec:
+    """The scale and the alphabet at which chunks take the fewest tokens while the codec's bound is kept.
 
     A coarser step makes smaller numbers, but more of them must be repaired or refined; a finer one wastes precision.
-    Walks downhill from the first guess in steps of 12 %.
+    Walks downhill from the first guess in steps of 12 %, by the mean over all alphabets: a single one's trial is noisy.
     """
     assert base.atol is not None
     first = _FIRST_GUESS / base.atol
-    literals = _literal_candidates(63, vocab_size)[-1]
-    tried: dict[int, int] = {}
+    tried: dict[int, dict[int, int]] = {}
 
-    def tokens(place: int) -> int:
+    def at(place: int) -> Codec:
+        return replace(base, scale=first * _SCALE_STEP**place)
+
+    def tokens(place: int) -> float:
         if place not in tried:
             report("precision", len(tried), max(4, len(tried) + 1))
-            codec = replace(base, scale=first * _SCALE_STEP**place, literals=literals)
-            tried[place] = _trial_tokens(codec, sample, vocab_size)
-        return tried[place]
+            tried[place] = _trial_counts(at(place), sample, vocab_size)
+        return float(np.mean(list(tried[place].values())))
 
     place = 0
     direction = 1 if tokens(1) < tokens(0) else -1
     while abs(place) < 12 and tokens(place + direction) < tokens(place):
         place += direction
     report("precision", 1, 1)
-    return first * _SCALE_STEP**place
+    return replace(at(place), literals=min(tried[place], key=tried[place].__getitem__))
 
 
-def _choose_literals(base: Codec, sample: NDArray[np.float64], vocab_size: int, report: Progress) -> Codec:
-    """The codec whose alphabet gives the fewest tokens on chunks that its merges were not trained on.
+def _trial_counts(codec: Codec, sample: NDArray[np.float64], vocab_size: int) -> dict[int, int]:
+    """Tokens that half of the sample takes under merges of the other half, for each alphabet that is tried.
 
-    A larger alphabet escapes less and leaves fewer ids for merges; where the balance lies depends on the data, so
-    a few sizes are tried on a sample.
+    A larger alphabet escapes less and leaves fewer ids for merges; where the balance lies depends on the data.
     """
-    coefficients, finer = base.quantize(sample)
-    candidates = _literal_candidates(int(np.abs(coefficients).max()), vocab_size)
+    blocks = list(map_blocks(codec.quantize, sample, values=_BLOCK_VALUES))
+    coefficients = np.concatenate([block for block, _ in blocks])
+    refinements = [finer for _, finer in blocks if finer is not None]
+    finer = np.concatenate(refinements) if refinements else None
 
     def tokens(literals: int) -> int:
-        alphabet = Alphabet(literals, base.order)
+        alphabet = Alphabet(literals, codec.order)
         even, odd = (
             write_stream(coefficients[part], alphabet, finer=None if finer is None else finer[part])
             for part in (slice(0, None, 2), slice(1, None, 2))
         )
-        return _tokens(even, odd, alphabet, vocab_size)
+        return _tokens(even, odd, alphabet, _trial_vocab(vocab_size, codec.order))
 
-    report("alphabet", 0, 1)
+    candidates = _literal_candidates(int(np.abs(coefficients).max()), vocab_size, codec.order)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = list(pool.map(tokens, candidates))
-    report("alphabet", 1, 1)
-    return replace(base, literals=candidates[int(np.argmin(counts))])
+        return dict(zip(candidates, pool.map(tokens, candidates), strict=True))
 
 
-def _literal_candidates(peak: int, vocab_size: int) -> list[int]:
-    """15, 63, 255, … as far as half of the vocabulary is left to merges and a coefficient is that large; or fewer."""
-    top = max(MIN_LITERALS, min(MAX_LITERALS, vocab_size // 4 - 2, peak))
-    return [*(literals for literals in (15, 63, 255, 1023, 4095) if literals < top), top]
-
-
-def _trial_tokens(codec: Codec, sample: NDArray[np.float64], vocab_size: int) -> int:
-    streams = list(map_blocks(codec.write, sample, values=_BLOCK_VALUES))
-    whole = Ragged.concatenate(streams)
-    return _tokens(whole.every(0, 2), whole.every(1, 2), codec.alphabet, vocab_size)
+def _literal_candidates(peak: int, vocab_size: int, order: Order) -> list[int]:
+    """The alphabets to try, as far as half of the vocabulary is left to merges and a coefficient is that large."""
+    sizes = _LITERALS[order]
+    top = max(MIN_LITERALS, min(sizes[-1], vocab_size // 4 - 2, peak))
+    return [*(literals for literals in sizes if literals < top), top]
 
 
 def _tokens(trained: Ragged, tested: Ragged, alphabet: Alphabet, vocab_size: int) -> int:
@@ -259,9 +335,7 @@ def _streams(codec: Codec, inputs: _Inputs, report: Progress) -> Ragged:
     done, parts = 0, []
     indices = np.arange(len(inputs.native))
     chunk_values = inputs.native[0].size
-    for part in map_blocks(
-        lambda picked: codec.write(inputs.at(picked)), indices, values=_BLOCK_VALUES // chunk_values
-    ):
+    for part in map_blocks(lambda picked: inputs.write(codec, picked), indices, values=_BLOCK_VALUES // chunk_values):
         parts.append(part)
         done += len(part)
         report("streams", done, len(indices))

@@ -57,6 +57,13 @@ class Ragged:
         """Sequences ``first``, ``first + step``, …"""
         return Ragged.from_list([self[index] for index in range(first, len(self), step)])
 
+    def take(self, places: NDArray[np.int64]) -> Ragged:
+        """The sequences at ``places``, in that order."""
+        lengths = self.lengths[places]
+        ends = np.cumsum(lengths)
+        shift = np.repeat(self.offsets[:-1][places] - (ends - lengths), lengths)
+        return Ragged(self.values[np.arange(len(shift)) + shift], np.concatenate([np.zeros(1, dtype=np.int64), ends]))
+
     def part(self, start: int, stop: int) -> Ragged:
         """Sequences ``start`` … ``stop − 1``, sharing memory."""
         offsets = self.offsets[start : stop + 1]

@@ -95,15 +95,11 @@ def test_ctrl_c_leaves_without_a_word(cli, monkeypatch):
 
 def test_ctrl_c_from_outside_leaves_no_half_written_folder(tmp_path):
     work = "run(['fit', 'synthetic:droid?episodes=3000'])"
-    code = f"from fastki.cli.main import run; print('up', flush=True); {work}"
+    # A shell's background job ignores the signal; a foreground one does not.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from fastki.cli.main import run; print('up', flush=True); {work}"
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background job ignores the signal; a foreground one, as here, does not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "up\n"
     with pytest.raises(subprocess.TimeoutExpired):

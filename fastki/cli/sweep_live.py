@@ -1,0 +1,96 @@
+"""The rows of a sweep as they come: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from fastki.cli.terminal import Terminal
+    from fastki.study.grid import SweepCell
+    from fastki.study.rows import SweepRow
+
+_MARGIN = 6  # Lines of the screen that the table leaves to its header, the bar, and what stands above.
+
+OnRow = Callable[[int, "SweepRow", bool], object]
+
+
+@contextlib.contextmanager
+def following(terminal: Terminal, cells: Sequence[SweepCell]) -> Iterator[OnRow]:
+    """What to tell of each row, while the block runs."""
+    if terminal.quiet:
+        yield lambda *_: None
+    elif terminal.errors.is_terminal:
+        with _live(terminal, cells) as tell:
+            yield tell
+    else:
+        yield _lines(terminal, len(cells))
+
+
+def _lines(terminal: Terminal, total: int) -> OnRow:
+    from fastki.report.sweep_tables import sweep_line
+
+    start, computed, came = time.monotonic(), 0, 0
+
+    def tell(index: int, row: SweepRow, stored: bool) -> None:
+        nonlocal computed, came
+        came += 1
+        computed += not stored
+        left = (time.monotonic() - start) / max(1, computed) * (total - came)
+        when = "stored" if stored else f"about {_duration(left)} left" if came < total else "done"
+        terminal.line(f"[{came}/{total}, {when}] {sweep_line(index, row)}")
+
+    return tell
+
+
+@contextlib.contextmanager
+def _live(terminal: Terminal, cells: Sequence[SweepCell]) -> Iterator[OnRow]:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from fastki.report.sweep_tables import sweep_table
+
+    rows: list[SweepRow | None] = [None] * len(cells)
+    order: list[int] = []
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=terminal.errors,
+    )
+    task = bar.add_task("sweep", total=len(cells))
+
+    def screen() -> RenderableType:
+        """The rows that came last, as many as there is room for, in the table's order."""
+        shown = set(order[-max(1, terminal.errors.height - _MARGIN) :])
+        known = [row if index in shown else None for index, row in enumerate(rows)]
+        return Group(sweep_table(known, width=terminal.errors.width), bar)
+
+    with Live(screen(), console=terminal.errors, transient=True, refresh_per_second=4) as live:
+
+        def tell(index: int, row: SweepRow, stored: bool) -> None:
+            rows[index] = row
+            order.append(index)
+            bar.update(task, advance=1)
+            live.update(screen())
+
+        yield tell
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,67 @@
+"""A sweep's rows as files: JSON with everything, CSV and Parquet with the table."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+from fastki.config import to_plain
+from fastki.files import atomic_path, write_text
+from fastki.study.grid import SweepOptions
+from fastki.study.rows import SweepRow
+from fastki.study.sweep import SweepResult
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(SweepRow))
+
+
+def sweep_payload(result: SweepResult, options: SweepOptions, data: str, notes: tuple[str, ...]) -> dict[str, Any]:
+    """The sweep as JSON can hold it: ``rows`` in the table's order, ``pareto`` and ``recommended`` by index."""
+    return {
+        "data": data,
+        "atol": options.bound,
+        "max_tokens": options.max_tokens,
+        "probe": options.probe,
+        "rows": [to_plain(row) for row in result.rows],
+        "pareto": list(result.pareto),
+        "recommended": result.recommended,
+        "recommendation": result.recommendations[0].text if result.recommendations else None,
+        "recommendations": [to_plain(chosen) for chosen in result.recommendations],
+        "notes": list(notes),
+    }
+
+
+def write_sweep(payload: dict[str, Any], result: SweepResult, command: str, folder: Path) -> list[Path]:
+    """Write ``sweep.json`` (the payload, the command, and what figures need), ``sweep.csv`` and ``sweep.parquet``.
+
+    Raises:
+        UsageError: the folder can't be written to.
+    """
+    paths = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.parquet")]
+    whole = {**payload, "command": command, "details": list(result.details)}
+    write_text(paths[0], json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n")
+    with atomic_path(paths[1]) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(payload["rows"])
+    with atomic_path(paths[2]) as temporary:
+        _write_parquet(payload["rows"], temporary)
+    return paths
+
+
+def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    hints = typing.get_type_hints(SweepRow)
+    fields = [pa.field(name, kinds[_plain_kind(hints[name])]) for name in COLUMNS]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), path)
+
+
+def _plain_kind(hint: Any) -> Any:
+    """The type that a field has where it isn't None."""
+    return next(kind for kind in (*typing.get_args(hint), hint) if kind is not type(None))
