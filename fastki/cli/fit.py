@@ -5,24 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastki.cli.groups import cuts_chunks, reads_data
 from fastki.cli.options import (
     OUT,
     SAMPLE,
-    DeltaFrom,
-    DropIdle,
     Json,
-    Norm,
     OrderName,
-    PadEnd,
-    PadEndName,
     Quiet,
     ReferenceName,
 )
-from fastki.cli.reading import reads_data
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
@@ -33,9 +28,11 @@ if TYPE_CHECKING:
 LAST = OUT / "last.json"
 
 
+@cuts_chunks
 @reads_data
 def fit(
     reading: OpenOptions,
+    cut: dict[str, Any],
     data: Annotated[
         str, typer.Argument(help="Dataset: folder, file, URL, hub id, or a mixture's .toml.", metavar="DATA")
     ] = SAMPLE,
@@ -66,22 +63,6 @@ def fit(
             help="Round for rate and distortion: squared steps a bit is worth, say 0.1; with --bins or --scale."
         ),
     ] = 0.0,
-    dims: Annotated[str | None, typer.Option(help="Dimensions to keep, such as 0:7,13.")] = None,
-    delta: Annotated[
-        str | None,
-        typer.Option(help="Dimensions relative to --delta-from, such as 0:7."),
-    ] = None,
-    delta_from: Annotated[
-        DeltaFrom, typer.Option(help="The state at the chunk's first frame, or the action before it.")
-    ] = DeltaFrom.state,
-    stride: Annotated[int, typer.Option(help="Frames between the starts of chunks.")] = 1,
-    pad_end: PadEnd = PadEndName.none,
-    drop_idle: DropIdle = None,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of each dimension.")] = Norm.quantile,
-    clip: Annotated[bool, typer.Option(help="Clip normalised values to [-1, 1]; openpi does not.")] = False,
-    holdout: Annotated[float, typer.Option(help="Share of the episodes held out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the split and the sampling.")] = 0,
-    max_chunks: Annotated[int, typer.Option(help="Fit on at most so many, spread over episodes.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Folder of the tokenizer.")] = OUT / "tokenizer",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -107,17 +88,7 @@ def fit(
             rdo=rdo,
         ),
         horizon=horizon,
-        stride=stride,
-        dims=dims,
-        delta=delta,
-        delta_from=delta_from.value,
-        pad_end=pad_end.value,
-        drop_idle=drop_idle,
-        norm=norm.value,
-        clip=clip,
-        holdout=holdout,
-        seed=seed,
-        max_chunks=max_chunks,
+        **cut,
     )
     require_writable(out)
     require_replaceable(out)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastki.cli.groups import reads_data, spell
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
-from fastki.cli.reading import reads_data, spell
 from fastki.cli.terminal import Terminal
 from fastki.cli.things import names_tokenizer, open_either
 from fastki.data.options import OpenOptions

@@ -60,14 +60,3 @@ class PartName(enum.StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-PadEnd = Annotated[
-    PadEndName, typer.Option(help="Also take chunks that reach beyond an episode's end; repeat is openpi's way.")
-]
-DropIdle = Annotated[
-    float | None,
-    typer.Option(
-        help="Leave out chunks that start where the action changes by less than this a frame, native units, as "
-        "openpi's DROID training does with 0.001.",
-        show_default="keep all",
-    ),
-]

@@ -11,8 +11,8 @@ import typer
 
 from fastki.cli import roundtrip_report
 from fastki.cli.fit import LAST, save
+from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, SAMPLE, Json, PartName, Quiet
-from fastki.cli.reading import reads_data
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.cli.things import open_either
 from fastki.data.options import OpenOptions

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from fastki.cli.fit import save as save_fitted
-from fastki.cli.options import OUT, SAMPLE, DeltaFrom, DropIdle, Json, Norm, PadEnd, PadEndName, Quiet
-from fastki.cli.reading import reads_data
+from fastki.cli.groups import cuts_chunks, reads_data
+from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.sweep_live import following
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.data.options import OpenOptions
@@ -34,10 +34,12 @@ class EngineName(enum.StrEnum):
     ray = "ray"
 
 
+@cuts_chunks
 @reads_data
 def sweep(
     context: typer.Context,
     reading: OpenOptions,
+    cut: dict[str, Any],
     data: Annotated[str, typer.Argument(help="Dataset: folder, file, URL or hub id.", metavar="DATA")] = SAMPLE,
     vocab: Annotated[str, typer.Option(help="Vocabularies, 64 or more each.")] = "256,1024,4096",
     bins: Annotated[
@@ -66,19 +68,6 @@ def sweep(
     workers: Annotated[
         int | None, typer.Option(help="Processes at most.", min=1, show_default="processors there are")
     ] = None,
-    dims: Annotated[str | None, typer.Option(help="Dimensions to keep, such as 0:7,13.")] = None,
-    delta: Annotated[str | None, typer.Option(help="Dimensions relative to --delta-from, such as 0:7.")] = None,
-    delta_from: Annotated[
-        DeltaFrom, typer.Option(help="The state at the chunk's first frame, or the action before it.")
-    ] = DeltaFrom.state,
-    stride: Annotated[int, typer.Option(help="Frames between the starts of chunks.")] = 1,
-    pad_end: PadEnd = PadEndName.none,
-    drop_idle: DropIdle = None,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of each dimension.")] = Norm.quantile,
-    clip: Annotated[bool, typer.Option(help="Clip normalised values to [-1, 1]; openpi does not.")] = False,
-    holdout: Annotated[float, typer.Option(help="Share of the episodes held out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the split, the sampling and the bootstrap.")] = 0,
-    max_chunks: Annotated[int, typer.Option(help="Of each side of the split at most so many.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Folder of the results, and of finished rows to go on from.")] = OUT
     / "sweep",
     as_json: Json = False,
@@ -94,19 +83,6 @@ def sweep(
     from fastki.tokenizer.store import require_replaceable
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    cut = FitOptions(
-        stride=stride,
-        dims=dims,
-        delta=delta,
-        delta_from=delta_from.value,
-        pad_end=pad_end.value,
-        drop_idle=drop_idle,
-        norm=norm.value,
-        clip=clip,
-        holdout=holdout,
-        seed=seed,
-        max_chunks=max_chunks,
-    )
     options = SweepOptions(
         vocab=_list("--vocab", vocab, int),
         bins=_list("--bins", bins, _bins),
@@ -116,7 +92,7 @@ def sweep(
         atol=atol,
         max_tokens=max_tokens,
         probe=probe,
-        data=cut,
+        data=FitOptions(**cut),
     )
     target = _target(pick, save)
     require_writable(out / "sweep.json")

@@ -34,7 +34,7 @@ def serve(pipe: Connection, work: Work) -> None:
                 pipe.send((ROW, place, row))
         except BrokenPipeError:  # The parent is gone, and with it whoever wanted the rows.
             return
-        except Exception as error:
+        except Exception as error:  # Whatever it is, the parent must hear of it, or it waits for ever.
             pipe.send((FAILED, traceback.format_exc()))
             raise SystemExit(1) from error
         pipe.send((DONE,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,14 @@ def test_inspect(run_json, shared, name):
     code, result = run_json("inspect", str(shared / "data" / name))
     assert (code, result["fps"]) == (0, 30)
     assert result["missing_cameras"]
+
+
+def test_bridge_with_its_cameras(run_json, shared):
+    data = str(shared / "data/bridge_rlds")
+    code, result = run_json("inspect", data)
+    assert (code, result["preset"], result["episodes"], result["frames"]) == (0, "bridge", 25, 250)
+    assert result["slots"]["base_0_rgb"] == "observation/image_0"
+    assert Path("fastki-out/inspect/contact.png").stat().st_size > 100_000, "real pictures do not compress that well"
+    assert run_json("fit", data, "--horizon", "5")[0] == 0
+    code, result = run_json("roundtrip", "--atol", "0.01")
+    assert (code, result["passed"], result["part"]) == (0, True, "heldout")
