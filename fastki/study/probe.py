@@ -172,7 +172,7 @@ def _require_jax() -> None:
     try:
         import jax  # noqa: F401
     except ImportError as error:
-        raise UsageError("--probe trains a network and needs jax: `pip install jax`") from error
+        raise UsageError("--probe trains a network and needs JAX: `pip install 'fastki[probe]'`") from error
 
 
 def _given_states(chunks: Chunks, states: NDArray[np.floating] | None) -> NDArray[np.float64]:

@@ -55,6 +55,7 @@ class SweepRow:
         within_atol: share of chunks with every value within the sweep's atol.
         nats_per_value: of the n-gram model; probe_nats_per_value: of the probe.
         rollout_rmse, rollout_max: action error of the probe's own tokens, normalised units; probe_s: its seconds.
+        rollout_repaired: share of those chunks whose tokens had to be mended; 0 where a grammar guides the sampling.
         fit_s: seconds of the fit; one that served several vocabularies counts whole in each.
         encode_per_s, decode_per_s: chunks a second, of normalised chunks, in a worker among others.
         chunks, episodes: measured on.
@@ -94,6 +95,7 @@ class SweepRow:
     probe_nats_per_value: float | None = None
     rollout_rmse: float | None = None
     rollout_max: float | None = None
+    rollout_repaired: float | None = None
     probe_s: float | None = None
     fit_s: float | None = None
     encode_per_s: float | None = None

@@ -114,7 +114,7 @@ def plan_sweep(dataset: Dataset, options: SweepOptions) -> SweepPlan:
         TokenizerError: a published tokenizer that can't be read.
     """
     if options.probe and importlib.util.find_spec("jax") is None:
-        raise UsageError("--probe trains a network and needs jax: `pip install jax`")
+        raise UsageError("--probe trains a network and needs JAX: `pip install 'fastki[probe]'`")
     horizons = options.horizon or (choose_horizon(dataset, None),)
     everything = np.arange(len(dataset))
     seen, _ = split_episodes(len(dataset), holdout=options.data.holdout, seed=options.data.seed)

@@ -211,5 +211,6 @@ def _modelled(row: SweepRow, tokenizer: ActionTokenizer, data: SweepData, fitted
         probe_nats_per_value=probed.nats_per_value,
         rollout_rmse=probed.rollout_rmse,
         rollout_max=probed.rollout_max,
+        rollout_repaired=probed.rollout_repaired,
         probe_s=probed.seconds,
     )

@@ -194,7 +194,7 @@ def test_a_horizon_longer_than_every_episode_is_refused_before_any_work(dataset)
 
 def test_a_probe_without_jax_is_refused_before_any_work(dataset, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="needs jax"):
+    with pytest.raises(UsageError, match=r"needs JAX: `pip install .fastki\[probe\]"):
         plan_sweep(dataset, SweepOptions(probe=10))
 
 
@@ -206,6 +206,7 @@ def test_the_probe_has_its_columns_and_every_cell_its_task(dataset):
     for row in rows:
         assert 0 < row.probe_nats_per_value < 100
         assert 0 < row.rollout_rmse <= row.rollout_max
+        assert row.rollout_repaired == 0, "a grammar guides the sampling"
         assert row.probe_s > 0
     assert rows[0].probe_nats_per_value != rows[1].probe_nats_per_value
 
