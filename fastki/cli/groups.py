@@ -32,7 +32,7 @@ _READING: Options = {
     ),
     "state_key": (Annotated[str | None, _reading("Where the state is, likewise.")], None),
     "split": (
-        Annotated[str | None, _reading("Split of a TFDS dataset, such as train[:10%], or robomimic filter key.")],
+        Annotated[str | None, _reading("Split by name, of TFDS also train[:10%]; robomimic filter key.")],
         None,
     ),
     "robot": (

@@ -39,7 +39,7 @@ class Reader:
 
 
 READERS = (
-    Reader("LeRobot v2.0, v2.1 and v3.0 folders (meta/info.json)", lerobot.claims, lerobot.open_path),
+    Reader("LeRobot v2.0, v2.1 and v3.0 folders (meta/info.json)", lerobot.claims, lerobot.open_path, has_splits=True),
     Reader("Zarr replay buffers (data/ and meta/episode_ends)", zarr_buffer.claims, zarr_buffer.open_path),
     Reader("RLDS / TFDS folders (features.json and TFRecord shards)", rlds.claims, rlds.open_path, has_splits=True),
     Reader("HDF5 files of DROID, robomimic, LIBERO and ALOHA", hdf5.claims, hdf5.open_path, has_splits=True),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastki.report.figures import ACCENT, INK, save
 from fastki.report.sweep_panels import dimensions, heat_maps, token_lengths
-from fastki.report.sweep_series import STROKES, Series, bins_of, horizons_of, panels, scale_axis, series_of
+from fastki.report.sweep_series import STROKES, Series, bins_of, horizons_of, panels, scale_axis, series_of, tidy
 from fastki.study.rows import SweepRow
 from fastki.study.sweep import SweepResult
 
@@ -176,10 +176,7 @@ def _finish(axes: Axes, rows: Sequence[SweepRow]) -> None:
     held = f", {chunks:,} held-out chunks" if chunks else ""
     axes.set_title(f"horizon {rows[0].horizon}: {rows[0].horizon} × {dims or '?'} values a chunk{held}", fontsize=9)
     axes.set_xlabel("tokens a chunk, mean (bar: 95 % interval)", fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
 
 
 def _bins_at_the_side(axes: Axes, rows: Sequence[SweepRow]) -> None:
@@ -216,8 +213,8 @@ _LENGTHS = (
     "take no more; # is the row of the table."
 )
 _DIMENSIONS = (
-    "RMS (filled) and largest error (hollow) of each action dimension, normalised units; dashed: the bound asked about. "
-    "At the right, the largest error of the starred row in native units."
+    "RMS (filled) and largest error (hollow) of each action dimension, normalised units; dashed: the bound asked "
+    "about. At the right, the largest error of the starred row in native units."
 )
 _LEARNABLE = (
     "Negative log-likelihood of held-out tokens under an n-gram model counted on fitted chunks, divided by the number "

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastki.report.figures import ACCENT, INK
-from fastki.report.sweep_series import bins_of, clean, horizons_of, label_of, panels, scale_axis
+from fastki.report.sweep_series import bins_of, clean, has_vocab, horizons_of, label_of, panels, scale_axis, tidy
 from fastki.study.rows import SweepRow
 from fastki.study.sweep import SweepResult
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_CELLS, MOST_DIMENSIONS = 12, 40
 _SLOTS = 80
+_LABEL = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
 _DOTS = (("o", ACCENT), ("s", INK), ("^", "#7a8ea3"), ("D", "#000000"), ("v", "#b0b0b0"))
 
 
@@ -28,7 +30,7 @@ def heat_maps(result: SweepResult) -> Figure | None:
     """
     grids: dict[tuple[Any, ...], list[int]] = {}
     for index, row in enumerate(result.rows):
-        if row.method in ("fast", "reference"):
+        if has_vocab(row):
             grids.setdefault((row.method, row.horizon, row.order or ""), []).append(index)
     shown = [
         places
@@ -56,7 +58,7 @@ def token_lengths(result: SweepResult) -> Figure | None:
     most = max(4, MOST_CELLS // len(horizons))
     best = [chosen.row for chosen in result.recommendations]
     kin = [index for index, row in enumerate(rows) if any(_alike(row, rows[chosen]) for chosen in best)]
-    first = [*best, *result.pareto, *kin, *range(len(rows))]
+    first = [*best, *result.pareto, *_other_methods(result, known), *kin, *range(len(rows))]
     picked = []
     for horizon in horizons:
         mine = [index for index in dict.fromkeys(first) if index in known and rows[index].horizon == horizon]
@@ -106,28 +108,17 @@ def _heat_map(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
     tokens = np.full((len(precisions), len(vocabularies)), np.nan)
     for index, place in at.items():
         tokens[place] = np.nan if rows[index].tokens_mean is None else rows[index].tokens_mean
-    low, high = float(np.nanmin(tokens)), float(np.nanmax(tokens))
-    shade = (np.log(np.maximum(tokens, 1e-9)) - np.log(max(low, 1e-9))) / max(
-        np.log(max(high, 1e-9) / max(low, 1e-9)), 1e-9
+    shade = _shades(
+        tokens, [row.tokens_mean for row in rows if has_vocab(row) and row.horizon == rows[places[0]].horizon]
     )
     axes.imshow(0.08 + 0.72 * shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for index, (down, across) in at.items():
         if np.isnan(tokens[down, across]):
-            axes.add_patch(
-                Rectangle(
-                    (across - 0.5, down - 0.5),
-                    1,
-                    1,
-                    facecolor="#f4f4f4",
-                    edgecolor="#a0a0a0",
-                    hatch="////",
-                    linewidth=0,
-                )
-            )
-            look = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
-            axes.text(across, down, "refused", ha="center", va="center", fontsize=6.5, color=INK, bbox=look)
+            corner = (across - 0.5, down - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="#f4f4f4", edgecolor="#a0a0a0", hatch="////", linewidth=0))
+            axes.text(across, down, "refused", ha="center", va="center", fontsize=6.5, color=INK, bbox=_LABEL)
             continue
-        colour = "white" if shade[down, across] > 0.62 else "black"
+        colour = "white" if shade[down, across] > 0.85 else "black"
         text = f"{mark_of(result, index)}{tokens[down, across]:.1f}"
         weight = "bold" if text.startswith("★") else "normal"
         axes.text(across, down, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
@@ -139,6 +130,12 @@ def _heat_map(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
     axes.set_xlabel("vocabulary", fontsize=8)
     order = f", order {row.order}" if row.order else ""
     axes.set_title(f"{row.method}, horizon {row.horizon}{order}", fontsize=9)
+
+
+def _shades(tokens: NDArray[np.float64], among: Sequence[float | None]) -> NDArray[np.float64]:
+    """Logarithms, from 0 for the fewest tokens of the horizon to 1 for the most."""
+    logs = np.log(np.maximum(np.array([mean for mean in among if mean is not None]), 1e-3))
+    return (np.log(np.maximum(tokens, 1e-3)) - logs.min()) / max(float(np.ptp(logs)), 1e-9)
 
 
 def _ridges(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
@@ -157,15 +154,13 @@ def _ridges(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
         axes.vlines(row.tokens_mean or 0.0, down - 0.38, down + 0.4, color=INK, linewidth=1.4)
         axes.plot(row.tokens_p99 or 0.0, down + 0.28, marker="^", color=INK, markersize=5, linestyle="none")
     labels = [f"{mark_of(result, index)} #{index}  {label_of(result.rows[index])}" for index in places]
-    axes.set_yticks(range(len(places)), labels, fontsize=7.5)
+    axes.set_yticks(range(len(places)), labels)
     axes.set_ylim(len(places) - 0.4, -0.6)
     axes.set_xlim(max(0, low - 0.03 * (high - low) - 1), high + 0.03 * (high - low) + 1)
     axes.set_xlabel("tokens a chunk (line: mean; triangle: 99 % take no more)", fontsize=9)
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(axis="x", color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    tidy(axes, lines="x")
+    axes.spines["left"].set_visible(False)
 
 
 def _a_few(result: SweepResult, known: Sequence[int]) -> list[int]:
@@ -175,14 +170,20 @@ def _a_few(result: SweepResult, known: Sequence[int]) -> list[int]:
     front = sorted(
         (index for index in result.pareto if index in known), key=lambda index: rows[index].tokens_mean or 0.0
     )
-    exact = sorted(known, key=lambda index: rows[index].rmse or 0.0)
-    others = [
-        next(index for index in exact if rows[index].method == method)
-        for method in dict.fromkeys(rows[index].method for index in known)
-        if method != rows[best[0] if best else exact[0]].method
-    ]
+    others = _other_methods(result, known)
     middle = front[len(front) // 2 : len(front) // 2 + 1]
     return list(dict.fromkeys([*best, *front[:1], *others, *front[-1:], *middle]))[: len(_DOTS)]
+
+
+def _other_methods(result: SweepResult, known: Sequence[int]) -> list[int]:
+    """The most exact row of each method and horizon, of methods that no recommended row is of."""
+    rows = result.rows
+    best = {rows[chosen.row].method for chosen in result.recommendations}
+    exact = sorted(known, key=lambda index: rows[index].rmse or 0.0)
+    firsts: dict[tuple[str, int], int] = {}
+    for index in exact:
+        firsts.setdefault((rows[index].method, rows[index].horizon), index)
+    return sorted(index for (method, _), index in firsts.items() if method not in best)
 
 
 def _dots(axes: Axes, result: SweepResult, places: Sequence[int], atol: float) -> None:
@@ -202,7 +203,7 @@ def _dots(axes: Axes, result: SweepResult, places: Sequence[int], atol: float) -
         label = f"{mark_of(result, index)} #{index} {label_of(result.rows[index])}".strip()
         axes.plot(rms, heights, marker, color=colour, markersize=4.5, label=label)
     axes.axvline(atol, color=INK, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(shown)), [clean(first[dim]["name"]) for dim in shown], fontsize=7.5)
+    axes.set_yticks(range(len(shown)), [clean(first[dim]["name"]) for dim in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     scale_axis(axes, "x", values)
     for down, dim in enumerate(shown):
@@ -220,10 +221,8 @@ def _dots(axes: Axes, result: SweepResult, places: Sequence[int], atol: float) -
     axes.set_title(f"horizon {result.rows[places[0]].horizon}{without}", fontsize=9)
     axes.set_xlabel(f"error, normalised units (filled: RMS; hollow: max; dashed: {atol:g})", fontsize=8)
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    tidy(axes)
+    axes.spines["left"].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=2, frameon=False, fontsize=7)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastki.report.figures import ACCENT, INK
 from fastki.study.rows import SweepRow
@@ -54,13 +54,13 @@ def series_of(rows: Sequence[SweepRow]) -> list[Series]:
     for index, row in enumerate(rows):
         if not row.error:
             grouped.setdefault(_key(row), []).append(index)
-    vocabularies = sorted({row.vocab_size or 0 for row in rows if not row.error and _has_vocab(row)})
+    vocabularies = sorted({row.vocab_size or 0 for row in rows if not row.error and has_vocab(row)})
     several = len({row.order for row in rows if row.order}) > 1
     found = []
     others = 0
     for places in grouped.values():
         row = rows[places[0]]
-        if _has_vocab(row):
+        if has_vocab(row):
             found.append(_of_vocab(row, tuple(places), vocabularies, several))
             continue
         look = (_GREYS[others % len(_GREYS)], _OTHERS[others % len(_OTHERS)], _LINES[-1 - others % len(_LINES)])
@@ -73,7 +73,7 @@ def label_of(row: SweepRow) -> str:
     """A row in a line of a figure: ``V 1,024, 20 bins``."""
     fast = row.method == "fast"
     parts = [] if fast else [_name(row)]
-    parts += [f"V {row.vocab_size:,}"] if _has_vocab(row) else []
+    parts += [f"V {row.vocab_size:,}"] if has_vocab(row) else []
     parts += [bins_of(row)] if row.bins is not None or row.bound else []
     return ", ".join([*parts, *(["dim"] if row.order == "dim" else [])])
 
@@ -86,6 +86,11 @@ def bins_of(row: SweepRow) -> str:
 def horizons_of(rows: Sequence[SweepRow]) -> list[int]:
     """Of the rows that have a result, in the order of the table."""
     return list(dict.fromkeys(row.horizon for row in rows if not row.error))
+
+
+def has_vocab(row: SweepRow) -> bool:
+    """Whether the method takes a wish for the vocabulary."""
+    return row.method in ("fast", "reference")
 
 
 def clean(text: str, most: int = MOST_CHARACTERS) -> str:
@@ -128,6 +133,14 @@ def scale_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def tidy(axes: Axes, *, lines: Literal["x", "y", "both"] = "both") -> None:
+    """Faint lines behind the data, a frame at the left and the bottom alone, small numbers."""
+    axes.tick_params(labelsize=8)
+    axes.grid(axis=lines, color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _of_vocab(row: SweepRow, places: tuple[int, ...], vocabularies: Sequence[int], several: bool) -> Series:
     """FAST's and the reference's: a lightness and a line for each vocabulary, larger ones darker."""
     from matplotlib import colormaps
@@ -144,13 +157,8 @@ def _of_vocab(row: SweepRow, places: tuple[int, ...], vocabularies: Sequence[int
 
 
 def _key(row: SweepRow) -> tuple[Any, ...]:
-    vocab = row.vocab_size if _has_vocab(row) else None
+    vocab = row.vocab_size if has_vocab(row) else None
     return row.method, row.order, row.control_points, row.path, vocab
-
-
-def _has_vocab(row: SweepRow) -> bool:
-    """Whether the method takes a wish for the vocabulary."""
-    return row.method in ("fast", "reference")
 
 
 def _name(row: SweepRow) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,9 +23,11 @@ from fastki.data.kept import Kept
 from fastki.data.options import OpenOptions, Progress
 from fastki.data.paths import AnyPath
 from fastki.data.select import Key, Selection, select_keys
-from fastki.errors import DataError
+from fastki.data.views import Subset
+from fastki.errors import DataError, UsageError
 
 BOOKKEEPING = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
+_RANGE = re.compile(r"(\d{1,12}):(\d{1,12})")
 _OPEN = 2  # Data files of which rows are held.
 _VERSIONS = {
     "v2.0": lerobot_v2.read_index,
@@ -39,8 +42,11 @@ def claims(path: AnyPath) -> bool:
 
 
 def open_path(path: AnyPath, *, uri: str, options: OpenOptions, progress: Progress | None = None) -> Dataset:
-    """The LeRobot dataset in folder ``path``."""
-    return LeRobotDataset(path, uri=uri, options=options)
+    """The LeRobot dataset in folder ``path``, or one of the splits that its ``info.json`` names."""
+    dataset = LeRobotDataset(path, uri=uri, options=options)
+    if options.split is None:
+        return dataset
+    return Subset(dataset, dataset.split(options.split))
 
 
 class LeRobotDataset(Dataset):
@@ -61,6 +67,23 @@ class LeRobotDataset(Dataset):
         fps = _positive(index.info.get("fps"))
         self._cameras = Cameras(root, index, fps=fps, first_file=first_file, notes=notes)
         self.info = self._describe(uri, selection, notes, fps)
+
+    def split(self, name: str) -> range:
+        """The episodes of split ``name``.
+
+        Raises:
+            UsageError: there is no such split; the message lists those there are.
+        """
+        splits = self._index.info.get("splits")
+        known = splits if isinstance(splits, dict) else {}
+        match = _RANGE.fullmatch(str(known.get(name, "")))
+        if match is None:
+            listed = f"there are {', '.join(map(str, known))}" if known else "info.json names none"
+            raise UsageError(f"{self.info.uri}: no split {name!r}; {listed}: choose another --split, or leave it out")
+        chosen = range(len(self))[int(match[1]) : int(match[2])]
+        if not chosen:
+            raise UsageError(f"{self.info.uri}: split {name!r} is empty: choose another --split, or leave it out")
+        return chosen
 
     def _describe(self, uri: str, selection: Selection, notes: list[str], fps: float | None) -> DatasetInfo:
         index, info = self._index, self._index.info

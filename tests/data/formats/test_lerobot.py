@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastki.data import ChunkSpec, gather_chunks, open_dataset
-from fastki.errors import DataError
+from fastki.errors import DataError, UsageError
 
 BOTH = pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0"])
 
@@ -321,3 +321,22 @@ def test_real_so101(shared):
     assert dataset[0].prompt == "Pick the orange cube and place it in the box"
     info = json.loads((root / "meta/info.json").read_text())
     assert dataset.info.num_frames == info["total_frames"]
+
+
+@BOTH
+def test_splits_that_info_json_names(make_lerobot, some_episodes, version):
+    root = make_lerobot(
+        some_episodes, version=version, splits={"train": "0:3", "val": "3:5", "odd": "x", "none": "2:2"}
+    )
+    dataset = open_dataset(root, split="val")
+    assert dataset.info.lengths.tolist() == [7, 20]
+    np.testing.assert_array_equal(dataset[0].actions, some_episodes[3]["action"])
+    assert dataset.info.fingerprint != open_dataset(root).info.fingerprint
+    for split, message in (("test", "there are train, val"), ("odd", "no split 'odd'"), ("none", "is empty")):
+        with pytest.raises(UsageError, match=message):
+            open_dataset(root, split=split)
+
+
+def test_a_split_where_none_is_named(make_lerobot, some_episodes):
+    with pytest.raises(UsageError, match=r"info\.json names none"):
+        open_dataset(make_lerobot(some_episodes), split="train")
