@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.extras import need
+from fastki.data.formats.hdf5_chunks import check_chunks
 from fastki.data.formats.hdf5_values import VariableValues
 from fastki.data.paths import AnyPath, is_local
 from fastki.errors import DataError
@@ -204,6 +205,7 @@ class Hdf5File:
         found = self.needed(name)
         self._check_size(name, found, found.shape)
         self._check_rows(name, found, rows)
+        check_chunks(found, range(rows), where=f"{self.path}: {name}")
         values: NDArray[Any] = found[()]
         return values[:, None] if values.ndim == 1 else values
 
@@ -214,6 +216,7 @@ class Hdf5File:
         self._check_rows(name, found, rows)
         if found.dtype.kind == "O":
             return self._elements(name, found, [index])[0]
+        check_chunks(found, range(index, index + 1), where=f"{self.path}: {name}")
         return found[index]
 
     def text(self, name: str, attribute: str, notes: list[str]) -> str:
@@ -241,6 +244,7 @@ class Hdf5File:
         self._check_size(name, found, found.shape)
         if found.dtype.kind == "O":
             return [as_text(value) for value in self._elements(name, found, range(math.prod(found.shape)))]
+        check_chunks(found, range(found.shape[0] if found.ndim else 0), where=f"{self.path}: {name}")
         return [as_text(value) for value in np.ravel(found[()])]
 
     def is_text(self, holder: Any) -> bool:

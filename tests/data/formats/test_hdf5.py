@@ -6,6 +6,8 @@ import io
 import pickle
 import struct
 import sys
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -427,3 +429,34 @@ def test_fuzzed_metadata_gives_data_errors_only(tmp_path):
         except DataError:
             failures += 1
     assert failures > 10
+
+
+def bomb(path, *, inflated, declared=(100, 14)):
+    """An ALOHA episode whose actions' only chunk unpacks to ``inflated`` bytes, more than it declares."""
+    write_aloha(path, 100, cameras=())
+    with h5py.File(path, "a") as file:
+        del file["action"]
+        actions = file.create_dataset("action", declared, "f8", chunks=declared, compression="gzip", shuffle=True)
+        actions.id.write_direct_chunk((0, 0), zlib.compress(bytes(inflated), 9))
+    return path
+
+
+def test_a_chunk_that_unpacks_to_more_than_it_declares_is_refused(tmp_path):
+    path = bomb(tmp_path / "episode_0.hdf5", inflated=200 * 2**20)
+    dataset = open_dataset(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"action: a chunk unpacks to more than the 11,200 bytes"):
+            dataset[0]
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_honest_chunks_are_read(tmp_path):
+    path = write_aloha(tmp_path / "episode_0.hdf5", 6000)
+    actions = np.random.default_rng(0).normal(size=(6000, 14))
+    with h5py.File(path, "a") as file:
+        del file["action"]
+        file.create_dataset("action", data=actions, chunks=(2500, 7), compression="gzip", shuffle=True, fletcher32=True)
+    np.testing.assert_array_equal(open_dataset(path)[0].actions, actions)
