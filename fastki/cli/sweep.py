@@ -78,6 +78,7 @@ def sweep(
     from fastki.data.open import open_with
     from fastki.files import require_writable
     from fastki.report.sweep_files import sweep_payload, write_sweep
+    from fastki.report.sweep_html import FIGURES, write_report
     from fastki.study.sweep import SweepOptions, plan_sweep, run_sweep
     from fastki.tokenizer import FitOptions
     from fastki.tokenizer.store import require_replaceable
@@ -96,6 +97,7 @@ def sweep(
     )
     target = _target(pick, save)
     require_writable(out / "sweep.json")
+    require_writable(out / FIGURES / "tradeoff.png")
     if target is not None:
         require_writable(target)
         require_replaceable(target)
@@ -113,13 +115,16 @@ def sweep(
         result = run_sweep(plan, options, engine=runner, store=out / "rows", on_row=on_row)
     payload = sweep_payload(result, options, dataset.info.uri, plan.notes)
     words = command_words(context)
-    paths = write_sweep(payload, result, shlex.join(words), out)
+    command = shlex.join(words)
+    report, *figures = write_report(payload, result, command, out)
+    tables = write_sweep(payload, result, command, out)
+    saved = [] if target is None else [_save(terminal, dataset, options, result, row, target)]
+    payload["files"] = [str(path) for path in (report, *tables, *figures)]
     if target is not None:
-        paths.append(_save(terminal, dataset, options, result, row, target))
         payload["tokenizer"] = str(target)
     terminal.payload(payload)
     _show(terminal, result)
-    terminal.files(paths)
+    terminal.files([report, *tables, *([out / FIGURES] if figures else []), *saved])
     terminal.next_command(*_next(words, data, result, options, target))
 
 

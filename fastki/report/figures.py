@@ -29,9 +29,12 @@ MAX_PANELS = 8
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG or SVG, by the path's suffix; whole or not at all."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130, bbox_inches="tight")
+    """Write a figure as PNG or SVG, by the path's suffix; whole or not at all, and of the same data the same bytes."""
+    from matplotlib import rc_context
+
+    dateless = {"Date": None} if path.suffix == ".svg" else None
+    with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "fastki"}):
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", metadata=dateless)
     return path
 
 

@@ -93,11 +93,12 @@ for (const button of document.querySelectorAll(".command button")) {
     const selection = getSelection();
     selection.removeAllRanges();
     selection.addRange(range);
+    button.textContent = "Selected";
     try {
       await navigator.clipboard.writeText(code.textContent);
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Selected";
+      // A browser may forbid it: the selection is there to be copied by hand.
     }
   });
 }

@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 
 STEMS = ("tradeoff", "heatmap", "lengths", "dimensions", "learnable", "probe")
 SUFFIXES = (".png", ".svg")
-_FRONT = {"color": "#9a9a9a", "linewidth": 7, "alpha": 0.4, "solid_capstyle": "round", "zorder": 1}
-_RING = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 0.9}
-_STAR = {"marker": "*", "markersize": 17, "markerfacecolor": ACCENT, "markeredgecolor": "white"}
+_FRONT: dict[str, Any] = {"color": "#9a9a9a", "linewidth": 7, "alpha": 0.4, "solid_capstyle": "round", "zorder": 1}
+_RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 12,
+    "markerfacecolor": "none",
+    "markeredgecolor": INK,
+    "markeredgewidth": 0.9,
+}
+_STAR: dict[str, Any] = {"marker": "*", "markersize": 17, "markerfacecolor": ACCENT, "markeredgecolor": "white"}
 _APART = 0.035  # Of the height of a panel: labels of bins that are nearer to another are left out.
 
 Value = Callable[[SweepRow], float | None]
@@ -129,12 +135,12 @@ def _curves(result: SweepResult, value: Value, label: str, *, front: bool) -> Fi
             _bins_at_the_side(axes, [row for row in known if row.horizon == horizon])
     grid[0].set_ylabel(label, fontsize=9)
     marks = [("recommended", _STAR)]
-    marks += [("encoder under a bound", _RING)] if any(row.bound for row in known) else []
+    marks += [("kept within a bound", _RING)] if any(row.bound for row in known) else []
     extra = [Line2D([], [], linestyle="none", label=name, **look) for name, look in marks]
     if front:
         extra.append(Line2D([], [], label="Pareto front", **_FRONT))
     drawn = [*handles.values(), *extra]
-    columns = min(len(drawn), 4 if len(horizons) == 1 else 7)
+    columns = min(len(drawn), 3 if len(horizons) == 1 else 7)
     figure.legend(handles=drawn, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, handlelength=3.2)
     return figure
 
@@ -145,13 +151,13 @@ def _draw(axes: Axes, series: Series, rows: Sequence[SweepRow], horizon: int, va
     known = [row for row in mine if row.tokens_mean is not None and value(row) is not None]
     if not known:
         return None
-    look = {"color": series.colour, "linestyle": series.line, "linewidth": 1.5, "zorder": 3}
+    look: dict[str, Any] = {"color": series.colour, "linestyle": series.line, "linewidth": 1.5, "zorder": 3}
     edge = series.colour if series.hollow or series.marker in STROKES else INK
     face = "white" if series.hollow else series.colour
-    dots = {"marker": series.marker, "markersize": 6, "markerfacecolor": face, "markeredgecolor": edge}
+    dots: dict[str, Any] = {"marker": series.marker, "markersize": 6, "markerfacecolor": face, "markeredgecolor": edge}
     dots |= {"markeredgewidth": 1.3 if edge is not INK else 0.5}
     curve = sorted((row for row in known if not row.bound), key=lambda row: row.bins or 0.0)
-    xs, ys = [row.tokens_mean for row in curve], [value(row) for row in curve]
+    xs, ys = [row.tokens_mean or 0.0 for row in curve], [value(row) or 0.0 for row in curve]
     (line,) = axes.plot(xs, ys, label=series.label, **look, **dots)
     for row in known:
         x, y = row.tokens_mean or 0.0, value(row) or 0.0

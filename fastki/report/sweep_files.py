@@ -42,7 +42,9 @@ def write_sweep(payload: dict[str, Any], result: SweepResult, command: str, fold
     """
     paths = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.parquet")]
     whole = {**payload, "command": command, "details": list(result.details)}
-    write_text(paths[0], json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
+    # Half characters, as in the name of a file that is no UTF-8, become the escapes that JSON has for them.
+    write_text(paths[0], text.encode("utf-8", "backslashreplace").decode("utf-8"))
     with atomic_path(paths[1]) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

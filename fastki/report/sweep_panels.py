@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_CELLS, MOST_DIMENSIONS = 12, 40
 _SLOTS = 80
-_LABEL = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+_LABEL: dict[str, Any] = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
 _DOTS = (("o", ACCENT), ("s", INK), ("^", "#7a8ea3"), ("D", "#000000"), ("v", "#b0b0b0"))
 
 
@@ -41,8 +41,8 @@ def heat_maps(result: SweepResult) -> Figure | None:
         return None
     vocabularies = max(len({result.rows[index].vocab_size for index in places}) for places in shown)
     precisions = max(len({bins_of(result.rows[index]) for index in places}) for places in shown)
-    size = {"width": max(2.8, 1.5 + 0.62 * vocabularies), "height": max(1.8, 1.0 + 0.42 * precisions)}
-    figure, grid = panels(len(shown), columns=max(1, int(13 / size["width"])), **size)
+    width, height = max(2.8, 1.5 + 0.62 * vocabularies), max(1.8, 1.0 + 0.42 * precisions)
+    figure, grid = panels(len(shown), width=width, height=height, columns=max(1, int(13 / width)))
     for axes, places in zip(grid, shown, strict=True):
         _heat_map(axes, result, places)
     return figure
@@ -111,7 +111,9 @@ def _heat_map(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
     shade = _shades(
         tokens, [row.tokens_mean for row in rows if has_vocab(row) and row.horizon == rows[places[0]].horizon]
     )
-    axes.imshow(0.08 + 0.72 * shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    across_edges, down_edges = np.arange(len(vocabularies) + 1) - 0.5, np.arange(len(precisions) + 1) - 0.5
+    axes.pcolormesh(across_edges, down_edges, 0.08 + 0.72 * shade, cmap="Blues", vmin=0, vmax=1, edgecolors="face")
+    axes.invert_yaxis()
     for index, (down, across) in at.items():
         if np.isnan(tokens[down, across]):
             corner = (across - 0.5, down - 0.5)
@@ -134,8 +136,10 @@ def _heat_map(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
 
 def _shades(tokens: NDArray[np.float64], among: Sequence[float | None]) -> NDArray[np.float64]:
     """Logarithms, from 0 for the fewest tokens of the horizon to 1 for the most."""
-    logs = np.log(np.maximum(np.array([mean for mean in among if mean is not None]), 1e-3))
-    return (np.log(np.maximum(tokens, 1e-3)) - logs.min()) / max(float(np.ptp(logs)), 1e-9)
+    known = [max(mean, 1e-3) for mean in among if mean is not None]
+    low, high = np.log(min(known)), np.log(max(known))
+    shades: NDArray[np.float64] = (np.log(np.maximum(tokens, 1e-3)) - low) / max(high - low, 1e-9)
+    return shades
 
 
 def _ridges(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
@@ -218,12 +222,13 @@ def _dots(axes: Axes, result: SweepResult, places: Sequence[int], atol: float) -
     )  # fmt: skip
     left = len(first) - len(shown)
     without = f" ({left} dimensions with smaller errors left out)" if left else ""
-    axes.set_title(f"horizon {result.rows[places[0]].horizon}{without}", fontsize=9)
+    heading = f"horizon {result.rows[places[0]].horizon}{without}"
     axes.set_xlabel(f"error, normalised units (filled: RMS; hollow: max; dashed: {atol:g})", fontsize=8)
     axes.tick_params(axis="y", length=0)
     tidy(axes)
     axes.spines["left"].set_visible(False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=2, frameon=False, fontsize=7)
+    look: dict[str, Any] = {"ncols": 2, "frameon": False, "fontsize": 7, "title": heading, "title_fontsize": 9}
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), **look)
 
 
 def _alike(row: SweepRow, other: SweepRow) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_CHARACTERS = 36
+MOST_CHARACTERS = 48
 _MARKERS, _OTHERS = "osD^vp<>h", "PXd8H"
 STROKES = "x+1234"
 """Markers without an inside."""

@@ -83,7 +83,7 @@ def advice(result: SweepResult) -> list[str]:
 
 def name_of(row: SweepRow) -> str:
     """A cell in words: ``fast H 16, 20 bins, V 256, freq``."""
-    parts = [f"{_method(row)} H {row.horizon}"]
+    parts = [f"{method_of(row)} H {row.horizon}"]
     if row.bins is not None:
         parts.append(f"{row.bins:.4g} bins")
     if row.bound is not None:
@@ -96,7 +96,7 @@ def name_of(row: SweepRow) -> str:
 def _columns(rows: Sequence[SweepRow]) -> list[_Column]:
     probed = any(row.probe_nats_per_value is not None for row in rows)
     columns = [
-        _Column("method", lambda row: escape(_short(_method(row)))),
+        _Column("method", lambda row: escape(_short(method_of(row)))),
         _Column("H", lambda row: str(row.horizon)),
         _Column("order", lambda row: row.order or "–", always=False),
         _Column("bins", _bins),
@@ -123,7 +123,8 @@ def _columns(rows: Sequence[SweepRow]) -> list[_Column]:
     return columns + speeds
 
 
-def _method(row: SweepRow) -> str:
+def method_of(row: SweepRow) -> str:
+    """As ``--method`` names it."""
     if row.method == "bspline":
         return f"bspline:{row.control_points}"
     return f"published:{row.path}" if row.method == "published" else row.method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import pty
@@ -53,6 +54,21 @@ def test_json_holds_the_rows_the_front_and_the_choice(run_json):
     assert pq.read_table("fastki-out/sweep/sweep.parquet").to_pylist() == rows
     with Path("fastki-out/sweep/sweep.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 4
+    written = [path for path in Path("fastki-out/sweep").rglob("*") if path.is_file() and path.parent.name != "rows"]
+    assert sorted(result["files"]) == sorted(map(str, written))
+    assert len(written) == 4 + 2 * 5
+
+
+def test_the_report_names_the_command_and_the_advice(cli):
+    code, out, _ = cli(*QUICK, "--atol", "0.05", "--out", "my sweep")
+    assert code == 0
+    assert "wrote my sweep/report.html" in out
+    assert "wrote my sweep/figures\n" in out
+    text = html.unescape(Path("my sweep/report.html").read_text(encoding="utf-8"))
+    next_one = shlex.split(out.splitlines()[-1].removeprefix("next: "))
+    assert f"<code>{shlex.join(next_one[:-4])}</code>" in text
+    assert next_one[:3] == ["fastki", "sweep", SMALL]
+    assert next(line for line in out.splitlines() if line.startswith("row ")) in text
 
 
 def test_people_read_a_table_the_advice_and_the_next_command(cli):
@@ -130,6 +146,13 @@ def test_a_place_that_holds_something_else_is_not_replaced(refused):
     Path("precious").mkdir()
     Path("precious/thesis.tex").write_text("x")
     assert "precious" in refused(*QUICK, "--save", "precious")
+
+
+def test_a_file_where_figures_go_is_named_before_any_work(refused):
+    Path("results").mkdir()
+    Path("results/figures").write_text("mine")
+    assert "results/figures is a file" in refused(*QUICK, "--out", "results")
+    assert [path.name for path in Path("results").iterdir()] == ["figures"]
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path, run_json):

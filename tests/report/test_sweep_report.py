@@ -139,6 +139,8 @@ def test_csv_parquet_and_json_hold_the_same_rows(result, tmp_path):
         0,
     )
     assert len(whole["details"]) == len(ROWS)
+    write_sweep({**payload, "data": "bad\udcff.npz"}, result, "fastki sweep", tmp_path)
+    assert json.loads(paths[0].read_text(encoding="utf-8"))["data"] == "bad\udcff.npz"
     with paths[1].open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [
