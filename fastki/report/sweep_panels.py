@@ -131,7 +131,7 @@ def _heat_map(axes: Axes, result: SweepResult, places: Sequence[int]) -> None:
     row = rows[places[0]]
     axes.set_xlabel("vocabulary", fontsize=8)
     order = f", order {row.order}" if row.order else ""
-    axes.set_title(f"{row.method}, horizon {row.horizon}{order}", fontsize=9)
+    axes.set_title(f"{row.method}, horizon {row.horizon}{order}: tokens a chunk", fontsize=9)
 
 
 def _shades(tokens: NDArray[np.float64], among: Sequence[float | None]) -> NDArray[np.float64]:
