@@ -121,11 +121,12 @@ class _Decoder:
     """An open video and the place in it that decoding has come to."""
 
     def __init__(self, av: Any, path: AnyPath) -> None:
+        version = int(av.__version__.partition(".")[0])
+        # From PyAV 19 on, words that are no UTF-8 are no error.
+        forgiving = {"metadata_errors": "replace"} if version < 19 else {}
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))
-            container = stack.enter_context(
-                av.open(file, container_options=_CONTAINERS, metadata_errors="replace", mode="r")
-            )
+            container = stack.enter_context(av.open(file, container_options=_CONTAINERS, mode="r", **forgiving))
             if not container.streams.video or container.streams.video[0].codec_context is None:
                 raise DataError(f"{path} holds no video that can be decoded: fetch it again")
             self._container, self._stream = container, container.streams.video[0]
@@ -133,7 +134,7 @@ class _Decoder:
         self._path = path
         # One thread each: a loader runs many decoders, and after a fork a decoder's own threads would be missed.
         self._stream.codec_context.thread_count = 1
-        self._one_thread = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+        self._one_thread = {"threads": 1} if version >= 17 else {}
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._tick = float(self._stream.time_base or 0) or 1.0
         self._step = 1 / float(self._stream.average_rate or 30)
