@@ -110,6 +110,36 @@ class Video:
         self._decoder = None
 
 
+def claimed_rate(path: AnyPath) -> float:
+    """Frames per second of a video's own time.
+
+    Raises:
+        DataError: an unreadable or damaged video, or one that does not say.
+    """
+    av = need("av", extra="video", what="videos")
+    try:
+        with _opened(av, path) as container:
+            rate = container.streams.video[0].average_rate
+    except (av.error.FFmpegError, OSError, LookupError, ValueError) as error:
+        raise DataError(f"{path} is a damaged video or none ({error}): fetch it again") from error
+    if not rate or rate <= 0:
+        raise DataError(f"{path} does not give its rate: it is damaged; fetch it again")
+    return float(rate)
+
+
+@contextlib.contextmanager
+def _opened(av: Any, path: AnyPath) -> Iterator[Any]:
+    """The container in a file, which may make FFmpeg open nothing else."""
+    # From PyAV 19 on, words in it that are no UTF-8 are no error.
+    forgiving = {"metadata_errors": "replace"} if _version(av) < 19 else {}
+    with path.open("rb") as file, av.open(file, container_options=_CONTAINERS, mode="r", **forgiving) as container:
+        yield container
+
+
+def _version(av: Any) -> int:
+    return int(av.__version__.partition(".")[0])
+
+
 class _Shown(NamedTuple):
     """A decoded picture and when it is shown, seconds from the video's beginning."""
 
@@ -121,12 +151,8 @@ class _Decoder:
     """An open video and the place in it that decoding has come to."""
 
     def __init__(self, av: Any, path: AnyPath) -> None:
-        version = int(av.__version__.partition(".")[0])
-        # From PyAV 19 on, words that are no UTF-8 are no error.
-        forgiving = {"metadata_errors": "replace"} if version < 19 else {}
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(path.open("rb"))
-            container = stack.enter_context(av.open(file, container_options=_CONTAINERS, mode="r", **forgiving))
+            container = stack.enter_context(_opened(av, path))
             if not container.streams.video or container.streams.video[0].codec_context is None:
                 raise DataError(f"{path} holds no video that can be decoded: fetch it again")
             self._container, self._stream = container, container.streams.video[0]
@@ -134,7 +160,7 @@ class _Decoder:
         self._path = path
         # One thread each: a loader runs many decoders, and after a fork a decoder's own threads would be missed.
         self._stream.codec_context.thread_count = 1
-        self._one_thread = {"threads": 1} if version >= 17 else {}
+        self._one_thread = {"threads": 1} if _version(av) >= 17 else {}
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._tick = float(self._stream.time_base or 0) or 1.0
         self._step = 1 / float(self._stream.average_rate or 30)

@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.episode import FrameSource
-from fastki.data.extras import need
 from fastki.data.files import missing_files, read_json_object
 from fastki.data.formats.hdf5_dataset import Hdf5Dataset, Place
 from fastki.data.formats.hdf5_file import Hdf5File
 from fastki.data.paths import AnyPath, relative_name
+from fastki.data.video import VideoFrames, claimed_rate
 from fastki.errors import DataError
 
 TRAJECTORY = "trajectory.h5"
 _CAMERAS = ("ext1", "ext2", "wrist")
 _SERIAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MP4 = {"format_whitelist": "mov,mp4", "protocol_whitelist": "file"}  # Others can name files to open.
 _OUTCOMES = ("success", "failure")
 
 
@@ -112,24 +111,6 @@ class StepFrames:
 
     def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
         """Frame ``frame`` as RGB uint8 ``[h, w, 3]``; negative counts from the end."""
-        from fastki.data.video import VideoFrames
-
         if self._frames is None:
-            self._frames = VideoFrames(self._video, length=self._length, fps=_claimed_rate(self._video))
+            self._frames = VideoFrames(self._video, length=self._length, fps=claimed_rate(self._video))
         return self._frames[frame]
-
-
-def _claimed_rate(video: AnyPath) -> float:
-    """Frames per second of the video's own time."""
-    av = need("av", extra="video", what="videos")
-    try:
-        with (
-            video.open("rb") as file,
-            av.open(file, "r", container_options=_MP4, metadata_errors="replace") as container,
-        ):
-            rate = container.streams.video[0].average_rate
-    except (av.error.FFmpegError, OSError, LookupError, ValueError) as error:
-        raise DataError(f"{video} is a damaged video or none ({error}): fetch it again") from error
-    if not rate or rate <= 0:
-        raise DataError(f"{video} does not give its rate: it is damaged; fetch it again")
-    return float(rate)
