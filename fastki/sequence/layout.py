@@ -105,9 +105,7 @@ class Layout:
         if "actions" in kinds[:-1]:
             raise UsageError(f"layout {self.name}: actions must come last: nothing else may see them")
         if len([segment for segment in self.segments if segment.state != "none"]) > 1:
-            raise UsageError(
-                f'layout {self.name} has the state twice: give the prompt state = "none", or leave out the segment state'
-            )
+            raise UsageError(f'layout {self.name} has the state twice: give its prompt state = "none"')
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

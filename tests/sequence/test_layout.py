@@ -39,7 +39,7 @@ def test_the_presets_have_these_segments():
         "images-prompt-state-token-fast": ("images", "prompt", "state", "fast", "actions"),
         "images-causal-prompt-fast": ("images", "prompt", "fast", "actions"),
     }
-    assert DEFAULT == next(iter(PRESETS))
+    assert next(iter(PRESETS)) == DEFAULT
     forms = [layout.state_form for layout in PRESETS.values()]
     assert forms == ["text", "none", "text", "text", "token", "text"]
 
