@@ -139,7 +139,7 @@ class Assembler:
             if normalizer is not None and normalizer.action_dim > self.shape.action_dim:
                 raise UsageError(
                     f"the data have {normalizer.action_dim} {what} dimensions and the model {self.shape.action_dim}: "
-                    f"give the model an action_dim of {normalizer.action_dim} or more, or leave dimensions out with --dims"
+                    f"give it an action_dim of {normalizer.action_dim} or more, or leave dimensions out with --dims"
                 )
         layout = self.wording.layout
         if state is None and layout.state_form != "none":
