@@ -268,6 +268,9 @@ def _measured(
     layout: Layout, sample: _Sample, ids: FastIds, options: LayoutOptions
 ) -> tuple[LayoutRow, NDArray[np.int64] | None]:
     """The row of a layout, and the tokens of each example before any truncation."""
+    if layout.state_form != "none" and sample.states is None:
+        why = "it shows the state, and the data have none: choose one with --state-key KEY"
+        return LayoutRow(layout.name, layout.kinds, error=why), None
     try:
         wording = Wording(layout, options.text, ids)
         _, lengths = wording.encode(sample.prompts, sample.states, sample.fast)
