@@ -9,7 +9,7 @@ Axis letters: N examples, B batch, H horizon, A action dimensions, S state dimen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,8 +212,7 @@ class Assembler:
             images: decode and resize the pictures; else the batch has none.
 
         Raises:
-            UsageError: no camera fills a slot.
-            DataError: a picture can't be read.
+            DataError: a picture can't be read, or an episode has none for any slot.
         """
         text = pad_and_mask(
             self.wording.layout,
@@ -252,15 +251,17 @@ class Assembler:
                 for slot, camera in chosen.items()
                 if camera is not None and camera in episode.images
             }
+            if not cameras:
+                wanted = ", ".join(camera for camera in chosen.values() if camera is not None) or "none is named"
+                raise DataError(
+                    f"episode {episode.index} has no picture for any camera slot ({wanted}): leave the episode out, "
+                    "or name the robot with --robot"
+                )
             inputs = policy_inputs(state=[examples.state[place]], cameras=cameras, prompt=episode.prompt)
             for slot in cameras:
                 images[slot][place] = resize_with_pad(inputs.image[slot], size, size)
                 masks[slot][place] = True
         return images, masks
-
-    def with_shape(self, shape: BatchShape) -> Assembler:
-        """The same with other sizes."""
-        return replace(self, shape=shape)
 
 
 def _widened(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:

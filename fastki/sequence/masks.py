@@ -240,13 +240,15 @@ def _groups(layout: Layout) -> NDArray[np.int64]:
 
 def _blocks(layout: Layout, segment: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray[np.int64]:
     causal = np.array([one.causal for one in layout.segments])
-    return _groups(layout)[segment] * _STRIDE + index * causal[segment]
+    blocks: NDArray[np.int64] = _groups(layout)[segment] * _STRIDE + index * causal[segment]
+    return blocks
 
 
 def _flags(blocks: NDArray[np.int64], *, before: int) -> NDArray[np.int32]:
     """1 where the block is another than that of the token before, int32 ``[..., L]``."""
     first = np.full((*blocks.shape[:-1], 1), before, np.int64)
-    return (np.diff(blocks, axis=-1, prepend=first) != 0).astype(np.int32)
+    flags: NDArray[np.int32] = (np.diff(blocks, axis=-1, prepend=first) != 0).astype(np.int32)
+    return flags
 
 
 def _before(layout: Layout) -> int:

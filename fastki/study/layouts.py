@@ -351,7 +351,8 @@ def _learnt(
 def _before_fast(layout: Layout, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Tokens of text that the expert sees."""
     seen = [segment.kind in layout.prompts_expert() for segment in layout.text]
-    return lengths[:, seen].sum(axis=1)
+    counts: NDArray[np.int64] = lengths[:, seen].sum(axis=1)
+    return counts
 
 
 def _costs(

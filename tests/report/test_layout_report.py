@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import doctest
 import io
 import json
 
@@ -13,6 +14,7 @@ from matplotlib.colors import to_rgb
 from rich.console import Console
 
 from fastki.data import Normalizer
+from fastki.report import layout_tables
 from fastki.report.figures import save
 from fastki.report.layout_figures import COLOURS, attention_masks, length_histograms, shown_lengths
 from fastki.report.layout_files import layouts_payload, write_layouts
@@ -101,6 +103,10 @@ def test_what_was_measured_and_what_truncation_costs_is_said():
     assert "6.25% of the examples are longer than 160 text tokens and would lose 0.56% of all FAST" in words[0]
     assert "--max-token-len 181" in words[0]
     assert "lose text, but no FAST token" in words[1]
+
+
+def test_the_examples_of_amounts():
+    assert doctest.testmod(layout_tables).failed == 0
 
 
 def test_files_hold_the_rows_and_can_be_read_back(tmp_path):

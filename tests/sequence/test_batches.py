@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -234,3 +235,9 @@ def test_an_error_in_a_thread_comes_out_whole(dataset, make, monkeypatch):
     monkeypatch.setattr(Assembler, "batch", fail)
     with pytest.raises(DataError, match="a picture is damaged"):
         next(Batches(dataset, make(), TOKENS).epoch())
+
+
+def test_an_episode_without_pictures_is_named(dataset, make):
+    assembler = dataclasses.replace(make(), slots={"base_0_rgb": "absent"})
+    with pytest.raises(DataError, match=r"episode 1 has no picture for any camera slot \(absent\)"):
+        assembler.batch(assembler.examples(dataset[1], np.array([0])))
