@@ -12,6 +12,7 @@ import typer
 from fastki import __version__
 from fastki.cli.fit import fit
 from fastki.cli.inspect import inspect
+from fastki.cli.layouts import layouts
 from fastki.cli.roundtrip import roundtrip
 from fastki.cli.sweep import sweep
 from fastki.errors import FastkiError
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(fit)
 app.command()(roundtrip)
 app.command()(sweep)
+app.command()(layouts)
 app.command()(inspect)
 
 

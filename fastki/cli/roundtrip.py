@@ -54,9 +54,9 @@ def roundtrip(
     results = out / "roundtrip.json"
     require_writable(results)
     announce_compilation(terminal)
-    folder, loaded, dataset = _resolve(terminal, tokenizer, data, reading)
+    folder, loaded, dataset = resolve(terminal, tokenizer, data, reading)
     options = RoundTripOptions(atol=atol, part=episodes.value, dims=dims, horizon=horizon, stride=stride)
-    payload, shown = _measure(terminal, folder, _parts(loaded, dataset), options, corrupt, out)
+    payload, shown = _measure(terminal, folder, parts(loaded, dataset), options, corrupt, out)
     write_text(results, json.dumps(payload, indent=2, ensure_ascii=False) + "\n")
     terminal.payload(payload)
     for part in shown:
@@ -90,7 +90,8 @@ def _measure(
     return mixture_roundtrip_payload(folder, payloads), shown
 
 
-def _parts(tokenizer: ActionTokenizer, dataset: Dataset | None) -> list[Part]:
+def parts(tokenizer: ActionTokenizer, dataset: Dataset | None) -> list[Part]:
+    """What to measure on: the dataset, or that of the fit; the sample for a published tokenizer, which names none."""
     from fastki.data import open_dataset
     from fastki.tokenizer import parts_of
 
@@ -99,10 +100,13 @@ def _parts(tokenizer: ActionTokenizer, dataset: Dataset | None) -> list[Part]:
     return parts_of(tokenizer, dataset)
 
 
-def _resolve(
-    terminal: Terminal, tokenizer: str | None, data: str | None, reading: OpenOptions
+def resolve(
+    terminal: Terminal, tokenizer: str | None, data: str | None, reading: OpenOptions, *, command: str = "roundtrip"
 ) -> tuple[str, ActionTokenizer, Dataset | None]:
-    """Tokenizer folder, tokenizer, and the dataset if the user named one."""
+    """Tokenizer folder, tokenizer, and the dataset if the user named one.
+
+    With nothing named it is the tokenizer that was fitted last, or else one of the sample, fitted now.
+    """
     from fastki.data import open_with
     from fastki.errors import UsageError
     from fastki.tokenizer import load_tokenizer
@@ -115,7 +119,7 @@ def _resolve(
         dataset = open_either(tokenizer, reading)
         tokenizer = None
     elif reading != OpenOptions():
-        raise UsageError("how data are opened can be said only of DATA: give it, as `fastki roundtrip TOKENIZER DATA`")
+        raise UsageError(f"how data are opened can be said only of DATA: give it, as `fastki {command} TOKENIZER DATA`")
     folder = tokenizer or _last_fitted() or _fit_sample(terminal)
     return folder, load_tokenizer(folder), dataset
 

@@ -27,6 +27,7 @@ STAGES = {
     "round trip": "encoding and decoding",
     "corruption": "damaging tokens",
     "passing bins": "searching bins that pass",
+    "layouts": "comparing layouts",
 }
 
 

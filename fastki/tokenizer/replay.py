@@ -121,7 +121,7 @@ def roundtrip_on_dataset(
         DataError: the data can't be read.
     """
     report = progress or (lambda *_: None)
-    replay = _Replay.of(tokenizer, dataset, options)
+    replay = Replay.of(tokenizer, dataset, options)
     info = dataset.info
     kept = replay.spec.kept(info.action_dim)
     result = roundtrip(
@@ -160,7 +160,7 @@ def corruption_on_dataset(
         UsageError, DataError: as :func:`roundtrip_on_dataset`; a rate outside [0, 1].
     """
     report = progress or (lambda *_: None)
-    replay = _Replay.of(tokenizer, dataset, options)
+    replay = Replay.of(tokenizer, dataset, options)
     report("corruption", 0, 2)
     compared: dict[str, ActionTokenizer] = {replay.tokenizer.method: replay.tokenizer}
     if isinstance(tokenizer, FastTokenizer):
@@ -224,8 +224,17 @@ def _own(tokenizer: ActionTokenizer, dataset: Dataset) -> ActionTokenizer:
 
 
 @dataclass(frozen=True)
-class _Replay:
-    """A tokenizer with a normaliser, and the part of a dataset that it is measured on."""
+class Replay:
+    """A tokenizer with a normaliser, and the part of a dataset that it is measured on.
+
+    Attributes:
+        tokenizer: a published one has got a normaliser by now.
+        dataset: opened.
+        spec: how chunks are cut: as the tokenizer's were.
+        part: which episodes these are.
+        episodes: their indices, without those too short for one chunk.
+        short_episodes: how many are.
+    """
 
     tokenizer: ActionTokenizer
     dataset: Dataset
@@ -235,7 +244,7 @@ class _Replay:
     short_episodes: int
 
     @classmethod
-    def of(cls, tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOptions) -> _Replay:
+    def of(cls, tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOptions) -> Replay:
         info, source = dataset.info, _source_of(tokenizer)
         spec = _spec(tokenizer, dataset, options)
         part: Which = "all"
@@ -286,7 +295,7 @@ def _pick(episodes: int, holdout: float, seed: int, part: Which) -> tuple[Which,
     return part, heldout if part == "heldout" else fitted
 
 
-def _passing_bins(replay: _Replay, atol: float) -> int | None:
+def _passing_bins(replay: Replay, atol: float) -> int | None:
     """Fewest bins that keep at most 10,000 of the chunks within ``atol``; None where no precision does."""
     assert replay.tokenizer.normalizer is not None
     sample = gather_chunks(replay.dataset, replay.spec, episodes=replay.episodes, max_chunks=_SAMPLE_CHUNKS)

@@ -9,6 +9,7 @@ import pytest
 
 MODULES = [
     "fastki.study.cells",
+    "fastki.study.layouts",
     "fastki.study.recommend",
     "fastki.tokenizer.binning",
     "fastki.tokenizer.fit",

@@ -1,0 +1,52 @@
+"""The comparison of layouts as files: JSON with everything, CSV with the table."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from fastki.config import to_plain
+from fastki.files import atomic_path, write_text
+from fastki.sequence.sizes import STEPS
+from fastki.study.layouts import Comparison, LayoutRow
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(LayoutRow))
+
+
+def layouts_payload(comparison: Comparison, tokenizer: str, data: str) -> dict[str, Any]:
+    """The comparison as JSON can hold it; ``layouts`` has the segments of each, ``rows`` the figures."""
+    normalizer = comparison.state_normalizer
+    return {
+        "tokenizer": tokenizer,
+        "data": data,
+        "chunks": comparison.chunks,
+        "episodes": comparison.episodes,
+        "horizon": comparison.horizon,
+        "cameras": comparison.cameras,
+        "text": comparison.text,
+        "model": to_plain(comparison.size),
+        "inference_steps": STEPS,
+        "state_normalizer": None if normalizer is None else to_plain(normalizer),
+        "layouts": [to_plain(layout) for layout in comparison.layouts],
+        "rows": [to_plain(row) for row in comparison.rows],
+        "notes": list(comparison.notes),
+    }
+
+
+def write_layouts(payload: dict[str, Any], comparison: Comparison, folder: Path) -> list[Path]:
+    """Write ``layouts.json`` (the payload, and the lengths that figures need) and ``layouts.csv``.
+
+    Raises:
+        UsageError: the folder can't be written to.
+    """
+    paths = [folder / "layouts.json", folder / "layouts.csv"]
+    lengths = {name: totals.tolist() for name, totals in comparison.totals.items()}
+    write_text(paths[0], json.dumps({**payload, "lengths": lengths}, ensure_ascii=False, allow_nan=False) + "\n")
+    with atomic_path(paths[1]) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows({**row, "segments": " ".join(row["segments"])} for row in payload["rows"])
+    return paths

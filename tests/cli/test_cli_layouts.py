@@ -1,0 +1,133 @@
+"""``fastki layouts``: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastki.sequence.layout import PRESETS
+
+FILES = ["layouts.csv", "layouts.json", "lengths.png", "lengths.svg", "masks.png", "masks.svg"]
+MINE = """
+[[segments]]
+kind = "images"
+[[segments]]
+kind = "fast"
+attends = "causal"
+loss = "tokens"
+[[segments]]
+kind = "actions"
+loss = "flow"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request, monkeypatch):
+    """Figures take longer than all the rest: only the test that looks at them draws them."""
+    if "figures" not in request.node.name:
+        monkeypatch.setattr("fastki.cli.layouts._draw", lambda *_: [])
+
+
+def test_with_nothing_at_all_the_sample_is_fitted_and_compared(cli, monkeypatch):
+    monkeypatch.setattr("fastki.cli.roundtrip.SAMPLE", "synthetic:droid?episodes=3")
+    code, out, err = cli("layouts")
+    assert code == 0
+    assert "fitting the built-in sample first" in err
+    assert all(f"\n{name} " in out for name in PRESETS)
+    assert "no: the prompt comes after FAST" in out
+    assert out.splitlines()[-1] == "next: fastki inspect fastki-out/tokenizer"
+
+
+def test_results_and_figures_are_written(run_json, tokenizer):
+    code, printed = run_json("layouts", str(tokenizer), "--out", "results/here")
+    folder = Path("results/here")
+    assert code == 0
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    written = json.loads((folder / "layouts.json").read_text())
+    assert {key: written[key] for key in printed} == printed
+    assert [row["layout"] for row in csv.DictReader((folder / "layouts.csv").read_text().splitlines())] == list(PRESETS)
+    assert (folder / "masks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_holds_every_promised_figure(run_json, tokenizer):
+    _, result = run_json("layouts", str(tokenizer), "--max-token-len", "120", "--model", "tiny")
+    assert (result["cameras"], result["horizon"], result["text"]) == (2, 16, "byte")
+    assert result["model"]["name"] == "tiny"
+    assert result["state_normalizer"]["method"] == "quantile"
+    rows = {row["layout"]: row for row in result["rows"]}
+    assert list(rows) == list(PRESETS)
+    for row in rows.values():
+        assert row["total_mean"] <= row["total_max"] <= row["padded"] == 3 * 16 + 120
+        assert row["need_99"] <= row["need_999"] <= row["need_all"]
+        assert 0 < row["train_attention"] < row["train_flops"]
+        assert 0 < row["infer_attention"] < row["infer_flops"]
+        assert (row["truncated"] > 0) == (row["need_all"] > 120)
+    assert rows["images-fast"]["loss_share"] > rows["images-prompt-fast"]["loss_share"] > 0
+    assert [rows[name]["usable"] for name in PRESETS] == [True, True, False, True, True, True]
+
+
+def test_layouts_of_ones_own_beside_presets(run_json, tokenizer):
+    Path("mine.toml").write_text(MINE)
+    _, result = run_json("layouts", str(tokenizer), "--layouts", "images-fast, mine.toml")
+    ours, mine = result["rows"]
+    assert (ours["layout"], mine["layout"]) == ("images-fast", "mine")
+    assert {**mine, "layout": ""} == {**ours, "layout": ""}
+
+
+def test_truncation_is_said(cli, tokenizer):
+    code, out, _ = cli("layouts", str(tokenizer), "--max-token-len", "100", "--layouts", "images-prompt-fast")
+    assert code == 0
+    assert "of the examples are longer than 100 text tokens" in out
+    assert "keeps everything" in out
+
+
+def test_data_alone_take_the_last_tokenizer(cli, run_json, recording):
+    run_json("fit", str(recording), "--vocab", "128", "--bins", "60")
+    _, result = run_json("layouts", str(recording), "--cameras", "1")
+    assert (result["tokenizer"], result["data"]) == ("fastki-out/tokenizer", str(recording))
+    assert (result["episodes"], result["cameras"]) == (3, 1)
+    _, _, err = cli("layouts", str(recording))
+    assert "skipped 1 episode shorter than the horizon" in err
+    assert "no prompts" in err
+    assert "no cameras" in err
+
+
+def test_layouts_that_need_a_state_say_so_where_there_is_none(cli, tmp_path):
+    np.save(tmp_path / "bare.npy", np.cumsum(np.random.default_rng(0).normal(size=(60, 3)), axis=0))
+    cli("fit", "bare.npy", "--vocab", "128", "--bins", "60")
+    code, out, _ = cli("layouts")
+    assert code == 0
+    assert "\nimages-fast " in out
+    assert "not measured images-prompt-fast: it shows the state, and the data have none" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--layouts", "images-promt-fast"], "did you mean images-prompt-fast?"),
+        (["--layouts", ","], "no layout is named"),
+        (["--model", "tinny"], "did you mean tiny?"),
+        (["--text", "nowhere/at/all"], "nowhere"),
+        (["--model", "tiny", "--text", "byte:300"], "text vocabulary of 300"),
+        (["--cameras", "4"], "--cameras 4"),
+        (["--max-token-len", "0"], "--max-token-len"),
+        (["--fps", "5"], "fastki layouts TOKENIZER DATA"),
+    ],
+)
+def test_a_mistake_is_one_line(refused, tokenizer, arguments, said):
+    assert said in refused("layouts", str(tokenizer), *arguments)
+
+
+def test_a_mixture_is_refused_with_the_mend(cli, refused):
+    mix = '[[dataset]]\ndata = "synthetic:droid?episodes=3"\n[[dataset]]\ndata = "synthetic:droid?episodes=4&seed=3"\n'
+    Path("mix.toml").write_text(mix)
+    code, _, err = cli("fit", "mix.toml")
+    assert code == 0, err
+    assert "give one of its datasets as DATA" in refused("layouts")
+    code, out, _ = cli("layouts", "fastki-out/tokenizer", "synthetic:droid?episodes=3", "--layouts", "images-fast")
+    assert code == 0
+    assert "from 3 episodes" in out
