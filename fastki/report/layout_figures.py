@@ -79,8 +79,8 @@ def length_histograms(comparison: Comparison) -> Figure:
         totals = comparison.totals[row.layout]
         axes.hist(totals, bins=edges.tolist(), color=INK)
         assert row.max_token_len is not None
-        assert row.text_max is not None
-        limit = int(totals.max()) - row.text_max + row.max_token_len
+        pictures = comparison.cameras * comparison.size.vision.tokens if "images" in row.segments else 0
+        limit = pictures + row.max_token_len
         label = f"room ends at {limit}" + (f": {row.truncated:.2%} truncated" if row.truncated else "")
         axes.axvline(limit + 0.5, color=ACCENT, linewidth=1.5, label=label)
         axes.axvline(float(totals.mean()), color=INK, linestyle="--", linewidth=1.2, label=f"mean {totals.mean():.1f}")

@@ -129,7 +129,7 @@ class Comparison:
         totals: layout → tokens of each example, int64 ``[N]``, before any truncation; absent where there is an error.
         chunks, episodes: measured on.
         horizon: actions in a chunk.
-        cameras: pictures counted for an example.
+        cameras: pictures counted for an example, at most: some episodes may lack a camera.
         size: of the model.
         text: name of the text tokenizer.
         state_normalizer: fitted on the state; None where there is none.
@@ -151,13 +151,13 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """What layouts are measured on: N chunks, tokenized."""
+    """What layouts are measured on: N chunks, tokenized; ``cameras`` ``[N]`` counts the pictures of each."""
 
     prompts: list[str]
     states: NDArray[np.float64] | None
     fast: list[NDArray[np.int32]]
     horizon: int
-    cameras: int
+    cameras: NDArray[np.int64]
     vocab: int
 
 
@@ -173,16 +173,16 @@ def compare_layouts(
     report = progress or (lambda *_: None)
     replay = Replay.of(tokenizer, dataset, RoundTripOptions(part="all"))
     seen = Replay.of(tokenizer, dataset, RoundTripOptions(part="fitted"))
-    chunks, prompts, notes = _sample(replay, options, report)
+    chunks, known, notes = _sample(replay, options, report)
     normalizer = None
     if dataset.info.state_key is not None:
         normalizer = fit_state_normalizer(
             dataset, episodes=seen.episodes, progress=lambda done, total: report("statistics", done, total)
         )
-    cameras, remark = _cameras(dataset, options)
+    cameras, remark = _cameras(dataset, options, [known[index].cameras for index in chunks.episode.tolist()])
     fast = replay.tokenizer.encode(chunks.actions, previous=chunks.previous)
     sample = _Sample(
-        prompts=[prompts[index] for index in chunks.episode.tolist()],
+        prompts=[known[index].prompt for index in chunks.episode.tolist()],
         states=None if normalizer is None else normalizer.normalize(_states(dataset, chunks)),
         fast=fast,
         horizon=replay.spec.horizon,
@@ -204,7 +204,7 @@ def compare_layouts(
         chunks=len(chunks),
         episodes=len(np.unique(chunks.episode)),
         horizon=sample.horizon,
-        cameras=cameras,
+        cameras=int(cameras.max(initial=0)),
         size=options.size,
         text=options.text.name,
         state_normalizer=normalizer,
@@ -217,13 +217,24 @@ def _vocab(options: LayoutOptions) -> int:
     return max(options.size.vocab or 0, options.text.vocab_size)
 
 
-def _sample(replay: Replay, options: LayoutOptions, report: Progress) -> tuple[Chunks, dict[int, str], tuple[str, ...]]:
-    """Chunks of all episodes in one pass, and the prompts by episode."""
+@dataclass(frozen=True)
+class _Known:
+    """What is kept of an episode: its prompt, and how many of the slots' cameras it has."""
+
+    prompt: str
+    cameras: int
+
+
+def _sample(
+    replay: Replay, options: LayoutOptions, report: Progress
+) -> tuple[Chunks, dict[int, _Known], tuple[str, ...]]:
+    """Chunks of all episodes in one pass, and what is known of these by index."""
     sampler = ChunkSampler(replay.spec, max_chunks=options.max_chunks, seed=options.seed)
-    prompts: dict[int, str] = {}
+    wanted = [camera for camera in replay.dataset.info.slots.values() if camera is not None]
+    known: dict[int, _Known] = {}
     for done, index in enumerate(replay.episodes.tolist(), 1):
         episode = replay.dataset.read(index, state=replay.spec.needs_state)
-        prompts[index] = episode.prompt
+        known[index] = _Known(episode.prompt, sum(camera in episode.images for camera in wanted))
         sampler.add(episode)
         report("chunks", done, len(replay.episodes))
     found = sample_of(sampler, replay.dataset, np.asarray(replay.episodes, np.int64))
@@ -231,9 +242,9 @@ def _sample(replay: Replay, options: LayoutOptions, report: Progress) -> tuple[C
     if replay.short_episodes:
         count = replay.short_episodes
         notes.append(f"skipped {count} episode{'s' * (count > 1)} shorter than the horizon")
-    if not any(prompts.values()):
+    if not any(one.prompt for one in known.values()):
         notes.append("the data have no prompts: theirs are counted as empty")
-    return found.chunks, prompts, tuple(notes)
+    return found.chunks, known, tuple(notes)
 
 
 def _states(dataset: Dataset, chunks: Chunks) -> NDArray[np.float64]:
@@ -247,21 +258,32 @@ def _states(dataset: Dataset, chunks: Chunks) -> NDArray[np.float64]:
     return states
 
 
-def _cameras(dataset: Dataset, options: LayoutOptions) -> tuple[int, tuple[str, ...]]:
-    """How many pictures an example has, and a remark where that is a guess."""
+def _cameras(
+    dataset: Dataset, options: LayoutOptions, found: Sequence[int]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """How many pictures each example has, ``[N]``, and a remark where that is a guess or varies.
+
+    ``found`` counts the slots' cameras that the example's episode has.
+    """
+    counts, slots = np.array(found, np.int64), options.size.cameras
     if options.cameras is not None:
-        return options.cameras, ()
+        return np.full_like(counts, options.cameras), ()
     info = dataset.info
     filled = sum(camera is not None for camera in info.slots.values())
     if filled:
-        return min(filled, options.size.cameras), ()
+        lacking = float((counts < filled).mean())
+        remark = f"{lacking:.0%} of the examples lack one or more of the {filled} cameras: counted as padding"
+        return np.minimum(counts, slots), (remark,) if lacking else ()
     named = len(info.cameras) + len(info.missing_cameras)
-    count = min(named, len(SLOTS), options.size.cameras)
+    count = min(named, len(SLOTS), slots)
     if not named:
-        return 0, ("the data have no cameras: sequences are counted without pictures (--cameras N counts some)",)
+        remark = "the data have no cameras: sequences are counted without pictures (--cameras N counts some)"
+        return np.zeros_like(counts), (remark,)
     why = "its images are not here" if info.missing_cameras else "no robot preset says which slots they fill"
     what = "camera" if count == 1 else "cameras"
-    return count, (f"{count} {what} counted, as the data name: {why} (--cameras N counts others)",)
+    return np.full_like(counts, count), (
+        f"{count} {what} counted, as the data name: {why} (--cameras N counts others)",
+    )
 
 
 def _measured(
@@ -276,13 +298,18 @@ def _measured(
         _, lengths = wording.encode(sample.prompts, sample.states, sample.fast)
     except FastkiError as error:
         return LayoutRow(layout.name, layout.kinds, error=str(error)), None
-    pictures = sample.cameras * options.size.vision.tokens if layout.find("images") is not None else 0
+    pictures = sample.cameras * options.size.vision.tokens * (layout.find("images") is not None)
     row = _row(layout, lengths, wording.opening, pictures, sample.horizon, options)
     return row, pictures + lengths.sum(axis=1)
 
 
 def _row(
-    layout: Layout, lengths: NDArray[np.int64], opening: int, pictures: int, horizon: int, options: LayoutOptions
+    layout: Layout,
+    lengths: NDArray[np.int64],
+    opening: int,
+    pictures: NDArray[np.int64],
+    horizon: int,
+    options: LayoutOptions,
 ) -> LayoutRow:
     text = lengths.sum(axis=1)
     needs = [_need(text, share) for share in CUTS]

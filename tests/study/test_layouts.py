@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastki.data import gather_chunks, open_dataset
+from fastki.data.synthetic import SyntheticDroid
 from fastki.errors import UsageError
 from fastki.sequence.batch import pad_and_mask
 from fastki.sequence.ids import FastIds
@@ -191,3 +192,33 @@ def test_fast_ids_that_do_not_fit_are_refused(dataset, tokenizer):
         compare_layouts(tokenizer, dataset, options)
     roomy = dataclasses.replace(options, text=ByteTokenizer(4000))
     assert compare_layouts(tokenizer, dataset, roomy).text == "byte:4000"
+
+
+class HalfBlind(SyntheticDroid):
+    """The sample, whose odd episodes lack the wrist camera."""
+
+    def _read(self, index, *, state):
+        episode = super()._read(index, state=state)
+        images = {name: frames for name, frames in episode.images.items() if index % 2 == 0 or "wrist" not in name}
+        return dataclasses.replace(episode, images=images)
+
+
+def test_cameras_that_some_episodes_lack_are_padding(dataset, tokenizer):
+    blind = HalfBlind(episodes=6)
+    row, comparison = row_of(blind, tokenizer)
+    whole, seeing = row_of(dataset, tokenizer)
+    chunks = gather_chunks(blind, tokenizer.source.spec).chunks
+    less = seeing.totals["images-prompt-fast"] - comparison.totals["images-prompt-fast"]
+    np.testing.assert_array_equal(less, 16 * (chunks.episode % 2))
+    assert (comparison.cameras, row.padded) == (2, whole.padded)
+    assert row.padding > whole.padding
+    share = (chunks.episode % 2).mean()
+    assert comparison.notes == (f"{share:.0%} of the examples lack one or more of the 2 cameras: counted as padding",)
+
+
+def test_a_camera_that_no_episode_has_is_not_counted(shared):
+    bridge = open_dataset(shared / "data" / "bridge_rlds" / "1.0.0")
+    own = fit_on_dataset(bridge, FitOptions(FitSettings(vocab_size=128, bins=40), horizon=5)).tokenizer
+    comparison = compare_layouts(own, bridge, LayoutOptions((PRESETS["images-fast"],), TINY))
+    assert sum(camera is not None for camera in bridge.info.slots.values()) == 2
+    assert comparison.cameras == 1
