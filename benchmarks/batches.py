@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine, machine_line
+from benchmarks.machine import describe_machine, machine_line, use_two_cores
 from benchmarks.timing import say
 from fastki.data import Dataset, Episode, open_dataset
 from fastki.data.pictures import LazyFrames
@@ -122,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(plan: Plan) -> dict[str, Any]:
     """All measurements of the plan, as JSON can hold them."""
-    cores = _use_two_cores()
+    cores = use_two_cores()
     say("fitting the tokenizer")
     sample = open_dataset("synthetic:droid")
     tokenizer = fit_on_dataset(sample, FitOptions()).tokenizer
@@ -186,15 +185,6 @@ def _row(what: str, plan: Plan, batches: Batches) -> dict[str, Any]:
         "per_core_s": float(np.median(per_core)),
         "repetitions": plan.repetitions,
     }
-
-
-def _use_two_cores() -> int:
-    """Keep to two cores where the system allows that; how many there are then."""
-    if not hasattr(os, "sched_setaffinity"):
-        return os.cpu_count() or 1
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    os.sched_setaffinity(0, cores)
-    return len(cores)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine, machine_line
+from benchmarks.machine import describe_machine, machine_line, use_two_cores
 from benchmarks.perframe import PerFrame, per_frame_reader
 from benchmarks.recordings import Recording
 from benchmarks.tables import thousands
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(plan: Plan) -> dict[str, Any]:
     """All measurements of the plan, as JSON can hold them."""
-    cores = _use_two_cores()
+    cores = use_two_cores()
     reader = per_frame_reader()
     with tempfile.TemporaryDirectory() as folder:
         rows = [_row(plan, recording, Path(folder) / str(i)) for i, recording in enumerate(plan.recordings)]
@@ -179,15 +178,6 @@ def _check_same(dataset: Dataset, reader: PerFrame, frames: int) -> None:
     for frame in (0, frames - 2):
         ours = dataset.read(index, state=False).actions[np.minimum(np.arange(frame, frame + HORIZON), frames - 1)]
         np.testing.assert_array_equal(reader.item(index * frames + frame, HORIZON)["action"], ours)
-
-
-def _use_two_cores() -> int:
-    """Keep to two cores where the system allows that; how many there are then."""
-    if not hasattr(os, "sched_setaffinity"):
-        return os.cpu_count() or 1
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    os.sched_setaffinity(0, cores)
-    return len(cores)
 
 
 def _is_installed(package: str) -> bool:

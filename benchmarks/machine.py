@@ -28,6 +28,15 @@ def machine_line(machine: dict[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, {packages}"
 
 
+def use_two_cores() -> int:
+    """Keep to two cores where the system allows that; how many there are then."""
+    if not hasattr(os, "sched_setaffinity"):
+        return os.cpu_count() or 1
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    os.sched_setaffinity(0, cores)
+    return len(cores)
+
+
 def _cpu() -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
