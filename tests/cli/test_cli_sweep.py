@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from row_files import finished
 
 from fastki import FastTokenizer
 
@@ -163,11 +164,11 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, run_json):
     )
     rows = tmp_path / "fastki-out" / "sweep" / "rows"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(rows.glob("*.json"))) < 3:
+    while time.monotonic() < deadline and len(finished(rows)) < 3:
         time.sleep(0.02)
     process.kill()
     process.wait()
-    kept = {path.name: path.read_bytes() for path in rows.glob("*.json")}
+    kept = {path.name: path.read_bytes() for path in finished(rows)}
     assert 3 <= len(kept) < 18
     assert not list(rows.parent.glob("sweep.*"))
     code, result = run_json(*arguments)
@@ -188,12 +189,12 @@ def test_ctrl_c_leaves_without_a_word_and_keeps_what_is_finished(tmp_path):
     )
     rows = tmp_path / "fastki-out" / "sweep" / "rows"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(rows.glob("*.json"))) < 2:
+    while time.monotonic() < deadline and len(finished(rows)) < 2:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, b"", b"")
-    assert 2 <= len(list(rows.glob("*.json"))) < 18
+    assert 2 <= len(finished(rows)) < 18
 
 
 def test_live_table_on_a_terminal(tmp_path):

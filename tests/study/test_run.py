@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from row_files import finished
 from toy_study import computed, shards_made, toy
 
 from fastki.study.cells import Study, StudyError, tasks_of
@@ -130,11 +131,11 @@ def test_a_killed_study_leaves_whole_rows_and_goes_on(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code])
     rows = tmp_path / "rows"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(rows.glob("*.json"))) < 2:
+    while time.monotonic() < deadline and len(finished(rows)) < 2:
         time.sleep(0.05)
     process.kill()
     process.wait()
-    kept = list(rows.glob("*.json"))
+    kept = finished(rows)
     assert 2 <= len(kept) < 5
     assert all(json.loads(path.read_text())["row"]["product"] > 0 for path in kept)
     time.sleep(1)  # The orphaned worker finds its pipe closed and goes.
