@@ -180,6 +180,12 @@ class VLA(nnx.Module):
         )
         return Outputs(prefix_out, suffix_out, self.velocity(suffix_out), prefix.image_valid.shape[1])
 
+    def last_text(self, observation: Observation, out: Array, text_start: int) -> Array:
+        """The outputs ``[B, I + P, W]`` at each example's last token of text, ``[B, W]``."""
+        count = jnp.sum(jnp.asarray(observation.tokenized_prompt_mask), axis=1)
+        last: Array = jnp.take_along_axis(out, (text_start + count - 1)[:, None, None], axis=1)[:, 0]
+        return last
+
     def velocity(self, suffix_out: Array) -> Array:
         """float32 ``[B, H, D]`` of the expert's last H tokens."""
         last = suffix_out[:, -self.config.action_horizon :].astype(jnp.float32)

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 
 from fastki.data import Chunks, Normalizer
 from fastki.errors import UsageError
-from fastki.study.probe_rollout import roll_out, rules_of
+from fastki.study.probe_rollout import roll_out
 from fastki.tokenizer.base import ActionTokenizer
 from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.rules import rules_of
 
 if TYPE_CHECKING:
     from fastki.study.probe_model import Batch, ModelShape, Params
@@ -156,7 +157,7 @@ def run_probe(
     )
     params = _train(shape, tokens, states[0], settings)
     nats = _score(params, shape, held, states[1][test_picked]) / (len(held) * shape.values)
-    written = roll_out(params, shape, states[1][rolled], rules_of(tokenizer, tokens))
+    written = roll_out(params, shape, states[1][rolled], rules_of(tokenizer, tokens.lengths))
     error, repaired = _errors(tokenizer, normalizer, written, test.take(rolled))
     return ProbeResult(
         nats_per_value=nats,

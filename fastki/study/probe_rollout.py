@@ -5,88 +5,15 @@ Axis letters: B chunks, P places, V vocabulary, S state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.tokenizer.base import ActionTokenizer
-from fastki.tokenizer.fast import FastTokenizer
-from fastki.tokenizer.grammar import TokenGrammar
-from fastki.tokenizer.ragged import Ragged
+from fastki.tokenizer.rules import Rules
 
 if TYPE_CHECKING:
     from fastki.study.probe_model import ModelShape, Params
-
-
-class Rules(Protocol):
-    """Which tokens may come next; :class:`fastki.tokenizer.grammar.TokenGrammar` is one such.
-
-    A state is an integer array ``[B, …]``.
-    """
-
-    def start(self, batch: int) -> Any:
-        """The state before the first token of ``batch`` chunks."""
-
-    def allowed(self, state: Any) -> Any:
-        """Which tokens may come next, bool ``[B, V]``."""
-
-    def can_end(self, state: Any) -> Any:
-        """Where a chunk may end, bool ``[B]``."""
-
-    def advance(self, state: Any, token: Any) -> Any:
-        """The state after one token each, int ``[B]``."""
-
-
-@dataclass(frozen=True)
-class FixedLength:
-    """Chunks of one length, any id at each place: binning, spline coefficients. A state counts the tokens to come."""
-
-    vocab_size: int
-    length: int
-
-    def start(self, batch: int) -> NDArray[np.int64]:
-        return np.full(batch, self.length)
-
-    def allowed(self, state: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.broadcast_to(state[:, None] > 0, (len(state), self.vocab_size))
-
-    def can_end(self, state: NDArray[np.int64]) -> NDArray[np.bool_]:
-        full: NDArray[np.bool_] = state == 0
-        return full
-
-    def advance(self, state: NDArray[np.int64], token: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        return state - 1
-
-
-@dataclass(frozen=True)
-class AnyLength:
-    """No rule: any id, and an end anywhere, as a policy samples a tokenizer whose ids have no known grammar."""
-
-    vocab_size: int
-
-    def start(self, batch: int) -> NDArray[np.int64]:
-        return np.zeros(batch, dtype=np.int64)
-
-    def allowed(self, state: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.ones((len(state), self.vocab_size), dtype=bool)
-
-    def can_end(self, state: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.ones(len(state), dtype=bool)
-
-    def advance(self, state: NDArray[np.int64], token: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        return state
-
-
-def rules_of(tokenizer: ActionTokenizer, train: Ragged) -> Rules:
-    """The grammar of a tokenizer that has one, else the length that all its training chunks share, else none."""
-    if isinstance(tokenizer, FastTokenizer):
-        return TokenGrammar.of(tokenizer)
-    lengths = train.lengths
-    if (lengths == lengths[0]).all():
-        return FixedLength(tokenizer.vocab_size, int(lengths[0]))
-    return AnyLength(tokenizer.vocab_size)
 
 
 def roll_out(params: Params, shape: ModelShape, states: NDArray[np.float32], rules: Rules) -> list[NDArray[np.int32]]:

@@ -24,6 +24,7 @@ jitted, under JAX:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,11 +117,20 @@ class TokenGrammar:
         row = [0, left, self.horizon if self.by_dimension else 0, MAX_FINER * self.action_dim]
         return xp.broadcast_to(xp.asarray(row, dtype=xp.int32), (batch, 4))
 
-    def allowed(self, state: Any, *, xp: Any = np) -> Any:
-        """Which tokens may come next, bool ``[B, V]``; none once the chunk is full."""
+    def allowed(self, state: Any, *, within: Any = None, xp: Any = np) -> Any:
+        """Which tokens may come next, bool ``[B, V]``; none once the chunk is full.
+
+        Args:
+            state: of each sequence.
+            within: tokens that may still come, this one included: a number is then not left open that could not be
+                finished in time. None: any number.
+            xp: the array module.
+        """
         place = state[:, PLACE]
         row = {name: xp.asarray(getattr(self, name))[place] for name in self._tables()}
         fits = (row["next_place"] >= 0) & (row["refinements"] <= state[:, REFINEMENTS, None])
+        if within is not None:
+            fits = fits & (xp.asarray(self.closing)[row["next_place"]] < within)
         left = state[:, LEFT, None]
         if not self.by_dimension:
             return fits & (row["first"] <= left)
@@ -150,6 +160,15 @@ class TokenGrammar:
         ended = row["ends"] > 0
         within = xp.where(ended, self.horizon - row["last"], state[:, IN_DIM] - row["first"]) + pending
         return xp.stack([after, state[:, LEFT] - row["ends"], within, refinements], axis=1)
+
+    @cached_property
+    def closing(self) -> NDArray[np.int32]:
+        """Tokens from each place until no number is open, at least, int32 ``[P]``."""
+        steps = np.where(self.open_number, np.iinfo(np.int32).max - 1, 0)
+        for _ in range(len(steps)):
+            after = np.where(self.next_place >= 0, steps[self.next_place], np.iinfo(np.int32).max - 1)
+            steps = np.where(self.open_number, np.minimum(steps, after.min(axis=1) + 1), 0)
+        return steps.astype(np.int32)
 
     def _tables(self) -> tuple[str, ...]:
         common = ("next_place", "refinements", "first")

@@ -21,11 +21,12 @@ from fastki.study import probe_model
 from fastki.study.ngram import ngram_nats
 from fastki.study.probe import ProbeResult, ProbeSettings, _batch, _order, run_probe
 from fastki.study.probe_model import Batch, ModelShape
-from fastki.study.probe_rollout import AnyLength, FixedLength, roll_out, rules_of
+from fastki.study.probe_rollout import roll_out
 from fastki.tokenizer.binning import BinningTokenizer
 from fastki.tokenizer.grammar import TokenGrammar
 from fastki.tokenizer.ragged import Ragged
 from fastki.tokenizer.reference import fit_reference
+from fastki.tokenizer.rules import AnyLength, FixedLength, rules_of
 
 HORIZON, DIMS = 4, 2
 
@@ -250,9 +251,9 @@ def test_rates_rise_and_fall_to_near_zero():
 def test_rules_follow_from_the_tokenizer():
     fast, binning = MAKERS["fast"](), MAKERS["binning"]()
     uneven = Ragged.from_list([[0, 1], [2]])
-    assert isinstance(rules_of(fast, uneven), TokenGrammar)
-    assert rules_of(binning, Ragged.from_list(binning.encode(TEST.actions))) == FixedLength(12, HORIZON * DIMS)
-    assert rules_of(dataclasses.replace(binning), uneven) == AnyLength(12)
+    assert isinstance(rules_of(fast, uneven.lengths), TokenGrammar)
+    assert rules_of(binning, Ragged.from_list(binning.encode(TEST.actions)).lengths) == FixedLength(12, HORIZON * DIMS)
+    assert rules_of(dataclasses.replace(binning), uneven.lengths) == AnyLength(12)
 
 
 def drawn_to(token: int, shape: ModelShape):
@@ -276,7 +277,7 @@ def test_a_cut_rollout_needs_no_repair_either(places):
     """Escapes for ever: 16 places end inside the first number, which is left out."""
     fast = MAKERS["fast"]()
     shape, escape = shape_of(vocab_size=fast.vocab_size, places=places), fast.codec.alphabet.escape
-    grammar = rules_of(fast, Ragged.from_list([[0]]))
+    grammar = rules_of(fast)
     for wanted in (0, escape, fast.vocab_size - 1):
         written = roll_out(drawn_to(wanted, shape), shape, np.zeros((3, DIMS), np.float32), grammar)
         fast.decode_normalized(written, strict=True)
