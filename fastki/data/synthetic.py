@@ -17,8 +17,8 @@ from fastki.data.episode import Dataset, DatasetInfo, Episode
 from fastki.data.options import OpenOptions
 from fastki.data.select import Key, select_keys
 from fastki.data.synthetic_control import FPS, Rollout, place_of, simulate
-from fastki.data.synthetic_render import exterior_camera, render, wrist_camera
-from fastki.data.synthetic_scene import OBJECT_RADIUS, Scene, draw_length, draw_scene, stream
+from fastki.data.synthetic_render import Canvas, exterior_camera, paint_still, render, wrist_camera
+from fastki.data.synthetic_scene import OBJECT_RADIUS, Item, Scene, draw_length, draw_scene, stream
 from fastki.errors import DataError
 
 SCHEME = "synthetic:"
@@ -102,6 +102,7 @@ class RenderedFrames:
 
     def __init__(self, scene: Scene, rollout: Rollout, camera: str, size: int) -> None:
         self._scene, self._rollout, self._camera, self._size = scene, rollout, camera, size
+        self._still: Canvas | None = None
 
     def __len__(self) -> int:
         """T."""
@@ -113,9 +114,16 @@ class RenderedFrames:
             raise IndexError(f"frame {frame} of {len(self)}")
         frame %= len(self)
         scene, state = self._scene, self._rollout.state[frame].astype(np.float64)
+        moved = (scene.objects[scene.task.object], place_of(scene, self._rollout, frame))
+        if self._camera == CAMERAS[1]:
+            return render(paint_still(wrist_camera(state[:7]), self._resting(), size=self._size), [moved], state)
+        if self._still is None:
+            self._still = paint_still(exterior_camera(), self._resting(), size=self._size)
+        return render(self._still, [moved], state)
+
+    def _resting(self) -> list[tuple[Item, NDArray[np.float64]]]:
+        """The things that stay where they are, with their centres."""
+        scene = self._scene
         items = [(item, np.array([item.x, item.y, 0.004])) for item in scene.targets]
-        items += [(item, np.array([item.x, item.y, OBJECT_RADIUS])) for item in scene.objects]
-        moved = len(scene.targets) + scene.task.object
-        items[moved] = (items[moved][0], place_of(scene, self._rollout, frame))
-        camera = wrist_camera(state[:7]) if self._camera == CAMERAS[1] else exterior_camera()
-        return render(camera, items, state, size=self._size)
+        rest = [item for place, item in enumerate(scene.objects) if place != scene.task.object]
+        return items + [(item, np.array([item.x, item.y, OBJECT_RADIUS])) for item in rest]
