@@ -135,6 +135,6 @@ def place_batch(batch: T, mesh: Mesh) -> T:
     sharding = batch_sharding(mesh)
 
     def one(rows: Any) -> jax.Array:
-        return jax.make_array_from_process_local_data(sharding, np.asarray(rows))
+        return jax.make_array_from_process_local_data(sharding, np.asarray(rows))  # type: ignore[no-any-return]
 
     return jax.tree.map(one, batch)  # type: ignore[no-any-return]

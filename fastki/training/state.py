@@ -29,7 +29,7 @@ class TrainState:
         frozen: the others, in the recipe's ``frozen_dtype``; no leaf is in both.
         opt_state: of the optimiser, over ``params``.
         ema_params: moving average of ``params``, float32, or None.
-        key: typed PRNG key, the same for the whole run: a step folds its number in.
+        key: typed PRNG key of JAX's default kind, the same for the whole run: a step folds its number in.
     """
 
     step: jax.Array
@@ -46,7 +46,7 @@ def create_state(recipe: Recipe, params: Tree, key: jax.Array) -> TrainState:
     Args:
         recipe: decides what is trainable.
         params: all of the model's, float32.
-        key: typed PRNG key of the run.
+        key: ``jax.random.key(seed)`` of the run.
 
     Raises:
         UsageError: a name in the recipe's selection fits no parameter, or nothing is trainable.

@@ -75,7 +75,7 @@ def compile_step(step: Step, shardings: TrainState, mesh: Mesh) -> Step:
         shardings: of :func:`fastki.training.mesh.tree_shardings` for the state.
         mesh: whose devices share the batch.
     """
-    return jax.jit(  # type: ignore[no-any-return]
+    return jax.jit(
         step,
         in_shardings=(shardings, batch_sharding(mesh)),
         out_shardings=(shardings, replicated(mesh)),
@@ -89,7 +89,7 @@ def _differentiate(
     """Loss, metrics and gradients by state, batch and key, in as many micro-batches."""
 
     def like_params(tree: T) -> T:
-        return jax.lax.with_sharding_constraint(tree, tree_shardings(tree, mesh, options))
+        return jax.lax.with_sharding_constraint(tree, tree_shardings(tree, mesh, options))  # type: ignore[no-any-return]
 
     def whole(state: TrainState, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics, Tree]:
         loss, metrics, gradients = gradients_of(loss_function, state.params, state.frozen, batch, key)

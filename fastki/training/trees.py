@@ -17,7 +17,7 @@ Tree = dict[str, Any]
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Leaf by path, in the tree's order. Empty dicts leave no trace."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             flat |= {f"{name}/{path}": leaf for path, leaf in flatten(value).items()}
