@@ -1,7 +1,8 @@
-"""A small training run of the toy model, as a loop would drive it: one process of it, options as JSON.
+"""Small training runs of the toy model, as a loop would drive them: one process of them, options as JSON.
 
-``python toy_training.py '{"folder": …, "steps": 20, …}'`` prints one JSON line of each step's metrics as exact
-hexadecimal floats, appends it to ``folder/metrics.jsonl``, and at the end prints a digest of every bit of the state.
+``python toy_training.py '[{"folder": …, "steps": 20, …}, …]'`` prints a JSON line for each run, with its losses and a
+digest of every bit of the state at the end. A run with a folder saves there, goes on from there, and appends each
+step's metrics to ``folder/metrics.jsonl`` as exact hexadecimal floats.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ class ToyRun:
     lora: bool = False
     quiet: bool = False
     recipe: Recipe = field(default_factory=lambda: Recipe(schedule=SCHEDULE))
-    hosts: Hosts = field(default_factory=Hosts)
     pause: float = 0.0
 
 
@@ -101,19 +101,20 @@ class ToyTrainer:
         return {name: float(value) for name, value in metrics.items()}
 
 
-def train(run: ToyRun) -> list[dict[str, float]]:
-    """The whole run, from its newest checkpoint on; the metrics of its steps."""
+def train(run: ToyRun) -> dict[str, Any]:
+    """The whole run, from its newest checkpoint on; what there is to say of it."""
     trainer = ToyTrainer(run)
     if run.folder is None:
-        return [trainer.take(number) for number in range(run.steps)]
-    folder, rows, start = Path(run.folder), [], 0
+        losses = [trainer.take(number)["loss"] for number in range(run.steps)]
+        return {"losses": losses, "digest": digest(trainer.state)}
+    folder, start, losses = Path(run.folder), 0, []
     with Checkpoints(folder / "checkpoints", Keep(2)) as checkpoints, Interruption() as interruption:
         if restored := checkpoints.restore(trainer.target):
             trainer.state, start = restored.state, restored.loader["next"]
         for number in range(start, run.steps):
             metrics = trainer.take(number)
             checkpoints.check()
-            rows.append(metrics)
+            losses.append(metrics["loss"])
             note(folder, {"step": number} | {name: value.hex() for name, value in metrics.items()})
             stop = any_process(interruption.requested)
             if (number + 1) % run.save_every == 0 or stop:
@@ -121,9 +122,8 @@ def train(run: ToyRun) -> list[dict[str, float]]:
             if stop:
                 break
             time.sleep(run.pause)  # So that a test finds the run between two steps.
-    finished = {"digest": digest(trainer.state), "step": int(trainer.state.step), "ignored": checkpoints.ignored}
-    sys.stdout.write(json.dumps(finished) + "\n")
-    return rows
+    said = {"losses": losses, "digest": digest(trainer.state), "step": int(trainer.state.step), "start": start}
+    return said | {"ignored": checkpoints.ignored}
 
 
 def note(folder: Path, row: dict[str, Any]) -> None:
@@ -134,9 +134,8 @@ def note(folder: Path, row: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    told = from_plain(ToyRun, json.loads(sys.argv[1]))
-    join(hosts_of(told.hosts), patience=20)
-    rows = train(told)
-    if told.folder is None:
-        sys.stdout.write(json.dumps({"losses": [row["loss"] for row in rows]}) + "\n")
+    join(hosts_of(Hosts()), patience=20)
+    for told in json.loads(sys.argv[1]):
+        sys.stdout.write(json.dumps(train(from_plain(ToyRun, told))) + "\n")
+        sys.stdout.flush()
     leave()
