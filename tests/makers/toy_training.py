@@ -100,13 +100,18 @@ class ToyTrainer:
         self.state, metrics = self.step(self.state, place_batch(mine, self.mesh))
         return {name: float(value) for name, value in metrics.items()}
 
+    def cut(self) -> float:
+        """Bytes that a device holds of parameters, moments and averages, as a share of all."""
+        leaves = jax.tree.leaves((self.state.params, self.state.opt_state, self.state.ema_params))
+        return sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves) / sum(leaf.nbytes for leaf in leaves)
+
 
 def train(run: ToyRun) -> dict[str, Any]:
     """The whole run, from its newest checkpoint on; what there is to say of it."""
     trainer = ToyTrainer(run)
     if run.folder is None:
         losses = [trainer.take(number)["loss"] for number in range(run.steps)]
-        return {"losses": losses, "digest": digest(trainer.state)}
+        return {"losses": losses, "digest": digest(trainer.state), "cut": trainer.cut()}
     folder, start, losses = Path(run.folder), 0, []
     with Checkpoints(folder / "checkpoints", Keep(2)) as checkpoints, Interruption() as interruption:
         if restored := checkpoints.restore(trainer.target):

@@ -24,7 +24,14 @@ class Toy:
         flags = f"--xla_force_host_platform_device_count={devices}"
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", str(MAKERS / "toy_training.py"), json.dumps(to_plain(list(runs)))],
-            env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": _path(), **environment},
+            env={
+                **os.environ,
+                "XLA_FLAGS": flags,
+                "JAX_PLATFORMS": "cpu",
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+                "PYTHONPATH": _path(),
+                **environment,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
