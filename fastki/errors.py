@@ -25,3 +25,7 @@ class TokenizerError(FastkiError):
 
 class DecodeError(TokenizerError):
     """A token stream is malformed and ``strict=True`` forbids repairing it."""
+
+
+class CheckpointError(FastkiError):
+    """A checkpoint is missing, damaged, or of another model or run than it is wanted for."""
