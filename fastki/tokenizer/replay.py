@@ -244,7 +244,19 @@ class Replay:
     short_episodes: int
 
     @classmethod
-    def of(cls, tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOptions) -> Replay:
+    def of(
+        cls, tokenizer: ActionTokenizer, dataset: Dataset, options: RoundTripOptions, *, split_others: bool = False
+    ) -> Replay:
+        """What ``options`` choose.
+
+        Args:
+            tokenizer, dataset: any.
+            options: its holdout and seed split the data where no fit did.
+            split_others: split other data than those of the fit too, rather than take them whole.
+
+        Raises:
+            UsageError: the data do not have the tokenizer's shape, or the part has no episode that is long enough.
+        """
         info, source = dataset.info, _source_of(tokenizer)
         spec = _spec(tokenizer, dataset, options)
         part: Which = "all"
@@ -255,6 +267,8 @@ class Replay:
             part, episodes = _pick(len(dataset), options.holdout, options.seed, options.part)
         elif source is not None and source.fingerprint == info.fingerprint:
             part, episodes = _pick(len(dataset), source.holdout, source.seed, options.part)
+        elif split_others:
+            part, episodes = _pick(len(dataset), options.holdout, options.seed, options.part)
         long_enough = episodes[[spec.count(int(length)) > 0 for length in info.lengths[episodes]]]
         if not len(long_enough):
             raise UsageError(
