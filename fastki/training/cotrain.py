@@ -1,7 +1,7 @@
 """Pictures with questions and answers, learnt beside the actions so that the backbone keeps what it knew.
 
-One JSON object a line: ``{"image": "cup.jpg", "prompt": "What is on the table?", "answer": "A red cup."}``; ``image`` may
-also be a list. Paths start at the file's folder and stay in it.
+One JSON object a line: ``{"image": "cup.jpg", "prompt": "What is on the table?", "answer": "A red cup."}``; ``image``
+may also be a list. Paths start at the file's folder and stay in it.
 
 Axis letters: N lines, B examples, S text segments, H horizon, D action dimensions of the model.
 """

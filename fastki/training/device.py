@@ -35,9 +35,7 @@ def device_prefetch(
     return _ahead(iter(batches), partial(_put, sharding), depth)
 
 
-def _ahead(
-    batches: Iterator[TrainingBatch], put: Callable[[Any], Any], depth: int
-) -> Iterator[TrainingBatch]:
+def _ahead(batches: Iterator[TrainingBatch], put: Callable[[Any], Any], depth: int) -> Iterator[TrainingBatch]:
     waiting: deque[TrainingBatch] = deque()
     for batch in batches:
         # A transfer returns at once and goes on by itself.
@@ -52,7 +50,8 @@ def _put(sharding: jax.sharding.Sharding | None, array: Any) -> Any:
 
     if sharding is None:
         return jax.device_put(array)
-    return jax.make_array_from_process_local_data(sharding, array)
+    assemble: Any = jax.make_array_from_process_local_data  # Untyped in some of JAX's versions.
+    return assemble(sharding, array)
 
 
 def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
