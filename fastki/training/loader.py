@@ -10,59 +10,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastki.data import Dataset
 from fastki.data.extras import need
-from fastki.errors import UsageError
+from fastki.data.gather import Episodes
+from fastki.data.options import Progress
+from fastki.errors import FastkiError, UsageError
+from fastki.sequence.assemble import Assembler
 from fastki.training.batch import Tally, TrainingBatch
-from fastki.training.cotrain import CotrainSource
+from fastki.training.cotrain import CotrainSource, open_cotrain
+from fastki.training.loader_config import LoaderConfig
 from fastki.training.order import Order
 from fastki.training.reading import Plan, Reader, Workers
-from fastki.training.source import WindowSource
-
-
-@dataclass(frozen=True)
-class LoaderConfig:
-    """How the data of a training run are read.
-
-    Attributes:
-        batch_size: B, examples of a step on all hosts together.
-        seed: of the order.
-        images: decode the pictures too.
-        num_workers: processes that read; 0: threads of this one, which is enough for pictures that are quick to read.
-        prefetch: batches read ahead; 0: each is read when it is asked for.
-        cache_bytes: kept at most of what was read, on this host, shared out among the workers.
-        cotrain: a JSONL file of pictures with questions and answers to learn beside the actions.
-        cotrain_weight: its share of the examples, 0 to 1.
-
-    Raises:
-        UsageError: a number out of range.
-    """
-
-    batch_size: int = 32
-    seed: int = 0
-    images: bool = True
-    num_workers: int = 0
-    prefetch: int = 4
-    cache_bytes: int = 2 << 30
-    cotrain: str | None = None
-    cotrain_weight: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("seed", 0), ("num_workers", 0), ("prefetch", 0), ("cache_bytes", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise UsageError(f"{name} {value} is out of range: {least} or more is needed")
-        if not 0 <= self.cotrain_weight <= 1:
-            raise UsageError(f"cotrain_weight {self.cotrain_weight} is out of range: a share from 0 to 1 is needed")
-
-    @property
-    def worker_bytes(self) -> int:
-        """What each process that reads may keep."""
-        return self.cache_bytes // max(1, self.num_workers)
+from fastki.training.source import WindowSource, open_windows
 
 
 class Loader(Iterator[TrainingBatch]):
@@ -72,7 +36,7 @@ class Loader(Iterator[TrainingBatch]):
     "__main__":``), as always where Python spawns processes.
 
     Args:
-        windows: of the robot's data; by :func:`fastki.training.source.open_windows`, with ``config.worker_bytes``.
+        windows: of the robot's data.
         config: sizes, order, workers.
         cotrain: pictures with questions and answers, None for none; ``config.cotrain_weight`` is their share.
         process_index, process_count: of the hosts, as JAX numbers them.
@@ -198,6 +162,43 @@ class Loader(Iterator[TrainingBatch]):
         }
 
 
+def open_loader(
+    dataset: Dataset,
+    assembler: Assembler,
+    config: LoaderConfig,
+    *,
+    episodes: Episodes | None = None,
+    progress: Progress | None = None,
+    hosts: tuple[int, int] = (0, 1),
+) -> Loader:
+    """The loader of a dataset, and of the file of co-training that ``config`` names.
+
+    Args:
+        dataset, assembler: what is read, and what makes examples of it.
+        config: sizes, order, workers.
+        episodes: indices of those to take; None: all.
+        progress: see :func:`fastki.training.source.open_windows`.
+        hosts: index of this process and how many there are, as JAX numbers them.
+
+    Raises:
+        UsageError: an option that does not go with the data.
+        DataError: no episode is long enough for a chunk, or the file of co-training can't be read.
+    """
+    windows = open_windows(
+        dataset,
+        assembler,
+        episodes=episodes,
+        images=config.images,
+        cache_bytes=config.worker_bytes,
+        progress=progress,
+    )
+    cotrain = None
+    if config.cotrain is not None:
+        file = open_cotrain(Path(config.cotrain))
+        cotrain = CotrainSource(file, assembler, assembler.spec.horizon, config.images)
+    return Loader(windows, config, cotrain=cotrain, process_index=hosts[0], process_count=hosts[1])
+
+
 class _Pipeline:
     """Grain's threads at work on the batches after ``end`` examples."""
 
@@ -208,14 +209,19 @@ class _Pipeline:
         self._reader = reader = loader.reader()
         threads = min(config.prefetch, config.num_workers or 2)
 
-        def batch(number: int) -> TrainingBatch:
-            return reader.read(loader.plan(end + number * config.batch_size))
+        def batch(number: int) -> TrainingBatch | FastkiError:
+            try:
+                return reader.read(loader.plan(end + number * config.batch_size))
+            except FastkiError as error:  # Grain adds a remark to what is raised through it.
+                return error
 
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=config.prefetch)
         self._batches = iter(grain.MapDataset.range(sys.maxsize // 2).map(batch).to_iter_dataset(options))
 
     def __next__(self) -> TrainingBatch:
-        batch: TrainingBatch = next(self._batches)
+        batch: TrainingBatch | FastkiError = next(self._batches)
+        if isinstance(batch, FastkiError):
+            raise batch
         return batch
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Which example stands at each place of an endless run: a pure function of the place and the seed.
 
-Windows and lines of co-training each go round in epochs, shuffled by Grain with an order of its own in every epoch, so
-that each comes once before any comes again. Co-training is dealt out in hands of :data:`HAND` places: its share of
-each hand is exact but for rounding, its places in the hand are drawn.
+Windows and lines of co-training each go round in epochs, shuffled anew in every epoch, so that each comes once before
+any comes again. Co-training is dealt out in hands of :data:`HAND` places: its share of each hand is exact but for
+rounding, its places in the hand are drawn.
 """
 
 from __future__ import annotations
@@ -73,8 +73,13 @@ class Order:
         """What comes at each of ``turns``, counted over all epochs."""
         if not len(turns):
             return np.zeros(0, np.int64)
-        dataset = _endless(self.lines if what == _LINES else self.windows, self.seed, what)
-        return np.fromiter((dataset[turn] for turn in turns.tolist()), np.int64, len(turns))
+        size = self.lines if what == _LINES else self.windows
+        epochs, places = np.divmod(turns, size)
+        numbers = np.empty(len(turns), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            now = epochs == epoch
+            numbers[now] = _epoch(self.seed, what, epoch, size)[places[now]]
+        return numbers
 
 
 @functools.lru_cache(maxsize=8)
@@ -82,11 +87,10 @@ def _dealt(seed: int, hand: int, count: int) -> NDArray[np.bool_]:
     return np.random.default_rng([seed, _HANDS, hand]).permutation(HAND) < count
 
 
-@functools.lru_cache(maxsize=8)
-def _endless(size: int, seed: int, what: int):  # type: ignore[no-untyped-def]
-    """Grain's dataset of 0 … size − 1, shuffled anew in every epoch."""
-    import grain
+@functools.lru_cache(maxsize=6)  # An epoch and the next one, of both kinds, and one to spare.
+def _epoch(seed: int, what: int, epoch: int, size: int) -> NDArray[np.uint32]:
+    """An epoch's order; four bytes a number, as there may be many millions.
 
-    # Grain's own seeds are consecutive from epoch to epoch: seed 1 must not be seed 0 an epoch later.
-    start = int(np.random.SeedSequence([seed, what]).generate_state(1)[0])
-    return grain.MapDataset.range(size).shuffle(seed=start).repeat()
+    Grain's shuffle would need no memory, but takes milliseconds a number where there are few, as of co-training.
+    """
+    return np.random.default_rng([seed, what, epoch]).permuted(np.arange(size, dtype=np.uint32))

@@ -158,22 +158,25 @@ class _Worker:
 def serve(pipe: Connection, reader: Reader) -> None:
     """Carry out the plans that come through ``pipe`` until it closes: the main of a worker.
 
-    What goes back is (batch, None, None), (None, error, None) for an error of fastki's, or (None, None, traceback).
+    What goes back is (batch, None, None), (None, error, None) for an error of fastki's, or (None, None, traceback);
+    after that the process ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides.
     while True:
         try:
             plan = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
-        answer: tuple[TrainingBatch | None, FastkiError | None, str | None]
         try:
-            answer = reader.read(plan), None, None
+            _send(pipe, (reader.read(plan), None, None))
         except FastkiError as error:
-            answer = None, error, None
-        except Exception:  # Whatever it is, the parent must hear of it, or it waits for ever.
-            answer = None, None, traceback.format_exc()
-        try:
-            pipe.send(answer)
-        except BrokenPipeError:  # The parent is gone, and with it whoever wanted the batch.
-            return
+            _send(pipe, (None, error, None))
+        except Exception as error:  # Whatever it is, the parent must hear of it, or it waits for ever.
+            _send(pipe, (None, None, traceback.format_exc()))
+            raise SystemExit(1) from error
+
+
+def _send(pipe: Connection, answer: tuple[TrainingBatch | None, FastkiError | None, str | None]) -> None:
+    """Send, unless the parent is gone, and with it whoever wanted the batch: the next look at the pipe tells."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        pipe.send(answer)

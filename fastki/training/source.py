@@ -172,5 +172,3 @@ def _kept_bytes(examples: Examples) -> int:
 
 def _nbytes(array: NDArray[np.uint8]) -> int:
     return array.nbytes
-
-

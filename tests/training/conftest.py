@@ -1,4 +1,4 @@
-"""Processes that train the toy model, with as many fake devices as a test wants."""
+"""A small dataset and what makes examples of it; processes that train the toy model, with as many fake devices as wanted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from typing import Any
 import pytest
 
 from fastki.config import to_plain
+from fastki.data import open_dataset
+from fastki.sequence.assemble import Assembler, BatchShape
+from fastki.sequence.ids import FastIds
+from fastki.sequence.layout import PRESETS
+from fastki.sequence.state import fit_state_normalizer
+from fastki.sequence.text import ByteTokenizer
+from fastki.sequence.wording import Wording
+from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset
 
 MAKERS = Path(__file__).parents[1] / "makers"
 
@@ -82,3 +90,26 @@ def metrics_of(folder: Path) -> list[dict[str, Any]]:
 def noted() -> Callable[[Path], list[dict[str, Any]]]:
     """:func:`metrics_of`."""
     return metrics_of
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    return open_dataset("synthetic:droid?episodes=5&size=40")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(dataset):
+    return fit_on_dataset(dataset, FitOptions(FitSettings(bins=40), stride=3)).tokenizer
+
+
+@pytest.fixture(scope="session")
+def make(dataset, tokenizer):
+    """An assembler of any sizes."""
+    normalizer, text = fit_state_normalizer(dataset), ByteTokenizer()
+
+    def assembler(**sizes) -> Assembler:
+        wording = Wording(PRESETS["images-prompt-fast"], text, FastIds.onto(text, tokenizer.vocab_size))
+        shape = BatchShape(**{"max_token_len": 200, "action_dim": 10, "image_size": 32, **sizes})
+        return Assembler(tokenizer, tokenizer.source.spec, wording, shape, normalizer, dataset.info.slots)
+
+    return assembler
