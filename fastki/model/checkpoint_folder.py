@@ -101,7 +101,7 @@ def _steps(folder: Path) -> list[Path]:
 def _nothing(folder: Path) -> str:
     steps = _steps(folder)
     if steps:
-        return f"{folder} holds training steps ({len(steps)} of them): name one of them, such as {steps[-1]}"
+        return f"{folder} holds training steps, not one checkpoint: name one of them, such as {steps[-1]}"
     if not any(folder.iterdir()):
         return f"{folder} is empty: give the folder of a checkpoint, which holds {PARAMS}/"
     return f"{folder} is no checkpoint: it holds neither {PARAMS}/ nor {TREE}"

@@ -19,8 +19,9 @@ POSITIONS = "PaliGemma/img/pos_embedding"
 class LoadRules:
     """Which differences between a checkpoint and a model are meant; any other is an error.
 
-    A word stands for parameters by part (``expert``, ``actions``, ``lora``, ``state_token``, ``backbone``, ``embedder``,
-    ``tower``), by the beginning of their names, or by a regular expression for whole names, ``.*lora.*`` say.
+    A word stands for parameters by part (``expert``, ``actions``, ``lora``, ``state_token``, ``backbone``,
+    ``embedder``, ``tower``), by the beginning of their names, or by a regular expression for whole names, ``.*lora.*``
+    say.
 
     Attributes:
         missing: what the checkpoint may lack and the model then has at its initial values.

@@ -81,7 +81,8 @@ def _actions(theirs: Traits, ours: Traits, shapes: ShapePairs) -> str | None:
     if theirs.action_dim is not None and theirs.action_dim != ours.action_dim:
         fewer = (ours.action_dim or 0) < theirs.action_dim
         padded = " (actions of fewer dimensions are padded with zeros)" if fewer else ""
-        advice = f"its action_dim is {theirs.action_dim}, not {ours.action_dim}: set action_dim = {theirs.action_dim}{padded}"
+        number = theirs.action_dim
+        advice = f"its action_dim is {number}, not {ours.action_dim}: set action_dim = {number}{padded}"
     else:
         advice = "its state has another action_dim: set that one"
     modules = list(dict.fromkeys(name.partition("/")[0] for name in names))

@@ -104,7 +104,8 @@ def _entries(archive: zipfile.ZipFile, file: Path) -> Iterator[_Entry]:
 def _float_type(stored: np.dtype[Any]) -> np.dtype[Any] | None:
     if stored.kind == "V" and stored.itemsize == 2 and stored.names is None:
         return np.dtype(jnp.bfloat16)
-    return stored if stored.kind == "f" else None
+    found: np.dtype[Any] | None = stored if stored.kind == "f" else None
+    return found
 
 
 def _read(archive: zipfile.ZipFile, entry: _Entry) -> NDArray[Any]:

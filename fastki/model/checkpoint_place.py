@@ -59,7 +59,7 @@ def start_reading(array: StoredArray, dtype: np.dtype[Any], sharding: Sharding |
 
 
 def resize_positions(positions: NDArray[Any], tokens: int) -> NDArray[Any]:
-    """Learnt positions on a square grid, ``[1, T, W]`` → ``[1, tokens, W]``, bilinearly; smoothed where they get fewer."""
+    """Learnt positions on a square grid, ``[1, T, W]`` → ``[1, tokens, W]``, bilinearly."""
     old, new, width = isqrt(positions.shape[1]), isqrt(tokens), positions.shape[2]
     grid = np.asarray(positions, np.float32).reshape(old, old, width)
     resized = jax.image.resize(grid, (new, new, width), "bilinear")

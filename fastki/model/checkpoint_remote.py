@@ -14,13 +14,16 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastki.data.files import stay_inside
 from fastki.data.paths import as_path, is_local, is_remote, reaching
 from fastki.errors import DataError, UsageError
 from fastki.files import atomic_path, write_text
 from fastki.model.checkpoint_folder import ASSETS, PARAMS, TREE
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 Progress = Callable[[int, int], None]
 """Bytes that are here, and all bytes."""
@@ -151,8 +154,8 @@ class _Cached:
         free = shutil.disk_usage(there).free
         if size + _SPARE > free:
             raise DataError(
-                f"{self.url} needs {size / 1e9:.1f} GB, but {there} has {free / 1e9:.1f} GB free: set XDG_CACHE_HOME to "
-                "a folder with more room"
+                f"{self.url} needs {size / 1e9:.1f} GB, but {there} has {free / 1e9:.1f} GB free: set XDG_CACHE_HOME "
+                "to a folder with more room"
             )
 
 
@@ -168,8 +171,7 @@ def _checkpoint_files(url: str) -> dict[str, Stamp]:
 
 
 def _files_under(url: str, folder: str) -> dict[str, Stamp]:
-    root = as_path(url)
-    assert not is_local(root)
+    root = _remote(url)
     base = root.path.rstrip("/") + "/"
     with reaching(url):
         found = root.fs.find(base + folder, detail=True)
@@ -178,10 +180,15 @@ def _files_under(url: str, folder: str) -> dict[str, Stamp]:
 
 
 def _one_stamp(url: str) -> Stamp:
-    file = as_path(url)
-    assert not is_local(file)
+    file = _remote(url)
     with reaching(url):
         return _stamp(file.fs.info(file.path))
+
+
+def _remote(url: str) -> UPath:
+    path = as_path(url)
+    assert not is_local(path)
+    return cast("UPath", path)
 
 
 def _stamp(info: Mapping[str, Any]) -> Stamp:

@@ -1,9 +1,9 @@
 """The arrays of a checkpoint on disk: names, shapes and dtypes first, values when they are asked for.
 
-Orbax writes them (:func:`fastki.model.checkpoint.save_openpi`). They are read by TensorStore, the library below it, which
-needs neither JAX nor the devices that the writer had, reads each machine's slices alone, and whose failures are errors
-and nothing else. Two layouts are known: a plain tree of names, and one with a trailing ``value`` on every leaf, which
-Flax's training state leaves behind and which is no part of a name here.
+Orbax writes them (:func:`fastki.model.checkpoint_save.save_openpi`). They are read by TensorStore, the library below
+it, which needs neither JAX nor the devices that the writer had, reads each machine's slices alone, and whose failures
+are errors and nothing else. Two layouts are known: a plain tree of names, and one with a trailing ``value`` on every
+leaf, which Flax's training state leaves behind and which is no part of a name here.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _open(folder: Path, key: str, metadata: dict[str, Any]) -> Any:
         store = {"driver": "ocdbt", "base": {"driver": "file", "path": place}, "path": f"{key}/"}
     else:
         store = {"driver": "file", "path": f"{place}{key}/"}
-    spec = {"driver": "zarr3" if metadata.get("use_zarr3") else "zarr", "kvstore": store}
+    spec: dict[str, Any] = {"driver": "zarr3" if metadata.get("use_zarr3") else "zarr", "kvstore": store}
     if metadata.get("store_array_data_equal_to_fill_value"):
         spec["fill_missing_data_reads"] = False  # All was written, so what is not there was lost.
     return ts.open(spec, open=True, read=True)
@@ -161,7 +161,7 @@ def _open(folder: Path, key: str, metadata: dict[str, Any]) -> Any:
 
 def _check_chunks(array: StoredArray, folder: Path) -> None:
     chunk = array.store.chunk_layout.read_chunk.shape or array.shape
-    if any(part > max(1, whole) for part, whole in zip(chunk, array.shape, strict=True)):
+    if any((part or 0) > max(1, whole) for part, whole in zip(chunk, array.shape, strict=True)):
         raise DataError(f"{folder} is damaged: {array.name} has chunks of {list(chunk)}, larger than itself")
 
 
