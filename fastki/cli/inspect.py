@@ -10,7 +10,7 @@ import typer
 from fastki.cli.groups import reads_data, spell
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.terminal import Terminal
-from fastki.cli.things import names_tokenizer, open_either
+from fastki.cli.things import names_checkpoint, names_tokenizer, open_either
 from fastki.data.options import OpenOptions
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def inspect(
     reading: OpenOptions,
     thing: Annotated[
-        str, typer.Argument(help="Dataset or tokenizer: a folder, file, URL or hub id.", metavar="THING")
+        str, typer.Argument(help="Dataset, tokenizer or checkpoint: a folder, file, URL or hub id.", metavar="THING")
     ] = SAMPLE,
     data: Annotated[
         str | None,
@@ -32,12 +32,14 @@ def inspect(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is in a dataset or a tokenizer."""
+    """Say what is in a dataset, a tokenizer or a model's checkpoint."""
     from fastki.files import require_writable
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     if names_tokenizer(thing):
         _inspect_tokenizer(terminal, thing, data, tokens)
+    elif names_checkpoint(thing):
+        _inspect_checkpoint(terminal, thing)
     else:
         require_writable(out / "dataset.png")
         _inspect_dataset(terminal, thing, reading, out)
@@ -85,6 +87,18 @@ def _inspect_tokenizer(terminal: Terminal, folder: str, data: str | None, count:
         terminal.note(f"note: vocabulary use was not counted: {why_not}")
     terminal.show("")
     terminal.next_command("fastki", "roundtrip", folder, *([data] if data else []))
+
+
+def _inspect_checkpoint(terminal: Terminal, folder: str) -> None:
+    from fastki.model.checkpoint_describe import describe
+    from fastki.report.checkpoint_tables import checkpoint_facts, checkpoint_parts, checkpoint_payload
+
+    contents = describe(folder)
+    terminal.payload(checkpoint_payload(contents))
+    terminal.show(checkpoint_facts(contents), "", checkpoint_parts(contents))
+    if contents.traits.model is not None:
+        terminal.show("")
+        terminal.next_command("fastki", "layouts", "--model", contents.traits.model)
 
 
 def _vocabulary_use(

@@ -1,4 +1,4 @@
-"""What a user's word on the command line stands for: a tokenizer or a dataset."""
+"""What a user's word on the command line stands for: a tokenizer, a checkpoint or a dataset."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def names_tokenizer(name: str) -> bool:
         return is_hub_id(name) and is_tokenizer(fetch_tokenizer(name))
     except TokenizerError:
         return False
+
+
+def names_checkpoint(name: str) -> bool:
+    """Whether ``name`` is the folder of a model's checkpoint on this machine."""
+    from fastki.data.paths import as_path, is_local, is_remote
+    from fastki.model.checkpoint_folder import is_checkpoint
+
+    if is_remote(name):
+        return False
+    path = as_path(name)
+    return is_local(path) and is_checkpoint(path)
 
 
 def open_either(name: str, reading: OpenOptions, *, progress: Progress | None = None) -> Dataset:

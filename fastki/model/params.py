@@ -6,7 +6,7 @@ model = definition.merge(params)                  # works inside jax.jit, jax.gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,17 @@ def init_model(config: ModelConfig, *, seed: int = 0, layout: Layout | None = No
     """A new model with random parameters, float32, the same for the same seed."""
     definition, _ = abstract_model(config, layout=layout)
     return definition, jax.jit(lambda key: split_model(_create(config, key, layout))[1])(jax.random.key(seed))
+
+
+def initial_values(definition: Definition, names: Iterable[str], *, seed: int = 0) -> dict[str, jax.Array]:
+    """Those of :func:`init_model`'s parameters alone, by name: of the others nothing is allocated."""
+    wanted = tuple(names)
+
+    def draw(key: jax.Array) -> dict[str, jax.Array]:
+        flat = flatten(split_model(_create(definition.config, key, definition.layout))[1])
+        return {name: flat[name] for name in wanted}
+
+    return jax.jit(draw)(jax.random.key(seed)) if wanted else {}
 
 
 def abstract_model(config: ModelConfig, *, layout: Layout | None = None) -> tuple[Definition, Params]:
