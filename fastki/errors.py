@@ -29,3 +29,7 @@ class DecodeError(TokenizerError):
 
 class CheckpointError(FastkiError):
     """A checkpoint is missing, damaged, or of another model or run than it is wanted for."""
+
+
+class TrainingError(FastkiError):
+    """Training can't go on: a loss or a gradient is not finite."""

@@ -13,7 +13,7 @@ from fastki.sequence.layout import DEFAULT
 from fastki.tokenizer import FitOptions
 from fastki.training.augment import AugmentConfig
 from fastki.training.hosts import Hosts
-from fastki.training.loader import LoaderConfig
+from fastki.training.loader_config import LoaderConfig
 from fastki.training.mesh import MeshOptions
 from fastki.training.recipe import Recipe
 

@@ -52,7 +52,7 @@ def make_objective(
         if augmentation is not None and batch.observation.images:
             floats = {slot: to_float(image) for slot, image in batch.observation.images.items()}
             varied = augment(picture_key, floats, augmentation)
-            batch = replace(batch, observation=replace(batch.observation, images=varied))
+            batch = replace(batch, observation=replace(batch.observation, images=varied))  # type: ignore[arg-type]
         draw = draw_flow(flow_key, batch.actions.shape)
         losses = compute_losses(definition.merge(params), batch, draw, mode, has_actions=given.has_actions)
         return losses.total, losses.metrics

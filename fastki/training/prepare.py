@@ -28,7 +28,7 @@ from fastki.tokenizer import ActionTokenizer, RoundTripOptions, fit_on_dataset, 
 from fastki.tokenizer.replay import Replay
 from fastki.training.config import TrainConfig
 
-Progress = Callable[[str, int, int], object]
+Progress = Callable[[str, int, int], None]
 _MEASURED = 4096  # Windows whose text is measured, to know how much room an example needs.
 _SPARE = 8  # One more for so many: windows that were not measured may be longer.
 
@@ -75,7 +75,7 @@ def prepare(config: TrainConfig, *, progress: Progress | None = None) -> Setup:
         UsageError: parts that do not go together; the message says which, and the mend.
         DataError, TokenizerError: the data or the tokenizer can't be read or used.
     """
-    report = progress or (lambda *_: None)
+    report: Progress = progress or (lambda *_: None)
     dataset = open_with(config.data.uri, config.data.opened)
     if isinstance(dataset, Mixture):
         names = ", ".join(member.name for member in dataset.members)

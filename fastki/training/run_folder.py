@@ -1,14 +1,14 @@
 """A run's folder: what it was made of, what it learnt, and how it went.
 
-    config.toml        the whole configuration, resolved
-    tokenizer/         of the actions, with its normaliser
-    assets/            norm_stats.json, as openpi has it
-    environment.json   versions, devices, and the command
-    metrics.jsonl      a line a step; metrics.csv the same for a spreadsheet
-    speed.jsonl        a line every few steps: examples a second, waiting
-    checkpoints/STEP/  see fastki.training.steps
-    evaluation/        what fastki eval found
-    figures/
+config.toml        the whole configuration, resolved
+tokenizer/         of the actions, with its normaliser
+assets/            norm_stats.json, as openpi has it
+environment.json   versions, devices, and the command
+metrics.jsonl      a line a step; metrics.csv the same for a spreadsheet
+speed.jsonl        a line every few steps: examples a second, waiting
+checkpoints/STEP/  see fastki.training.steps
+evaluation/        what fastki eval found
+figures/
 """
 
 from __future__ import annotations

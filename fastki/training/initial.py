@@ -1,0 +1,55 @@
+"""The parameters that a run begins with: random ones, or those of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from fastki.model.checkpoint import LoadReport, load_openpi
+from fastki.model.checkpoint_match import LoadRules
+from fastki.model.checkpoint_npz import load_paligemma
+from fastki.model.params import Definition, Params, abstract_model, flatten, init_model
+from fastki.training.mesh import MeshOptions, tree_shardings
+from fastki.training.steps import find_steps
+
+ADDED = LoadRules(missing=("lora", "state_token"), unused=())
+"""What a run may have that the weights that it begins with lack."""
+
+
+def initial_params(
+    definition: Definition, init: str | None, seed: int, mesh: Mesh, options: MeshOptions
+) -> tuple[Params, LoadReport | None]:
+    """All parameters, on the mesh, and where they come from if not from the seed alone.
+
+    Args:
+        definition: of the model.
+        init: an openpi checkpoint or a step of a run (a folder or URL), or PaliGemma's ``.npz``; None: random ones.
+        seed: of random values.
+        mesh, options: where each lies.
+
+    Raises:
+        UsageError: the weights do not fit; all differences are listed.
+        DataError: they can't be read.
+    """
+    shapes: Params = abstract_model(definition.config, layout=definition.layout)[1]
+    shardings = tree_shardings(shapes, mesh, options)
+    if init is None:
+        create = jax.jit(
+            lambda: init_model(definition.config, seed=seed, layout=definition.layout)[1], out_shardings=shardings
+        )
+        return create(), None
+    where = flatten(shardings)
+    if init.endswith(".npz"):
+        loaded = load_paligemma(init, definition, sharding=where, seed=seed)
+    else:
+        loaded = load_openpi(_step_of(init), definition, rules=ADDED, sharding=where, seed=seed)
+    return loaded.params, loaded.report
+
+
+def _step_of(init: str) -> str:
+    """The newest checkpoint of a run's folder; anything else as it stands."""
+    folder = Path(init) / "checkpoints"
+    latest = find_steps(folder, training=False).latest
+    return init if latest is None else str(folder / str(latest))

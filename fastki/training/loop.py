@@ -1,0 +1,313 @@
+"""The loop of training: data, step, log, save. Everything that it decides is decided elsewhere.
+
+A step's numbers are fetched when the next step has been handed to the device, so that the device never waits for the
+host to write them down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from fastki.data.norm_stats import save_norm_stats
+from fastki.errors import UsageError
+from fastki.model.checkpoint import LoadReport
+from fastki.model.params import Definition, Params, abstract_model
+from fastki.training.batch import TrainingBatch
+from fastki.training.checkpoint import Checkpoints, Keep
+from fastki.training.cotrain import CotrainSource, open_cotrain
+from fastki.training.device import device_prefetch
+from fastki.training.failure import note_failure
+from fastki.training.initial import initial_params
+from fastki.training.interruption import Interruption
+from fastki.training.loader import Loader
+from fastki.training.mesh import abstract, batch_sharding, check_batch, make_mesh, replicated, tree_shardings
+from fastki.training.metrics import MetricsLog
+from fastki.training.objective import Given, make_objective
+from fastki.training.prepare import Setup
+from fastki.training.run_folder import RunFolder
+from fastki.training.source import open_windows
+from fastki.training.space import check_space, tree_bytes
+from fastki.training.state import TrainState, create_state, inference_params
+from fastki.training.step import Step, compile_step, make_step
+from fastki.training.waiting import Waiting
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of the steps since the last line of the log.
+
+    Attributes:
+        step: the last of them.
+        examples_per_second: on all hosts together.
+        waiting: share of the time spent waiting for data.
+        seconds: since the loop began, in this process.
+    """
+
+    step: int
+    examples_per_second: float
+    waiting: float
+    seconds: float
+
+
+class Watcher(Protocol):
+    """Is told what happens; whatever it does with that, the loop waits for it."""
+
+    def begun(self, first: int, last: int) -> None:
+        """Steps ``first`` + 1 to ``last`` are to come."""
+
+    def stepped(self, step: int, metrics: dict[str, float]) -> None:
+        """A step's numbers."""
+
+    def timed(self, speed: Speed) -> None:
+        """A line of the log is due."""
+
+    def evaluated(self, step: int, measured: dict[str, float]) -> None:
+        """Measured on held-out episodes."""
+
+    def saved(self, step: int) -> None:
+        """A checkpoint is being written."""
+
+
+class Evaluate(Protocol):
+    """Measures parameters on held-out episodes, a number by name."""
+
+    def __call__(self, params: Params) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        step: updates in all.
+        params: for inference, on the device: averages where the run keeps them.
+        interrupted: the signal that stopped it, None where it came to its end.
+        loaded: where the first parameters are from, None for random ones or a resumed run.
+        tally: what was given out and what was cut off, in words.
+        ignored: checkpoints that could not be used → why.
+    """
+
+    step: int
+    params: Params
+    interrupted: str | None
+    loaded: LoadReport | None
+    tally: str
+    ignored: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Machinery:
+    """What is compiled and opened for a run."""
+
+    setup: Setup
+    folder: RunFolder
+    definition: Definition
+    mesh: jax.sharding.Mesh
+    shardings: TrainState
+    target: TrainState
+    step: Step
+    loader: Loader
+
+
+def build(setup: Setup, folder: RunFolder) -> Machinery:
+    """Everything but parameters: nothing is allocated on the devices yet.
+
+    Raises:
+        UsageError: batch, mesh or selection do not fit; or there is no room for checkpoints.
+    """
+    config = setup.config
+    mesh = make_mesh(config.mesh)
+    check_batch(config.loader.batch_size, config.recipe.accumulate, mesh)
+    definition, shapes = abstract_model(setup.model, layout=setup.layout)
+    state = jax.eval_shape(lambda params: create_state(config.recipe, params, jax.random.key(config.seed)), shapes)
+    shardings = tree_shardings(state, mesh, config.mesh)
+    shardings = dataclasses.replace(shardings, key=replicated(mesh), step=replicated(mesh))
+    check_space(folder.checkpoints, (config.save.keep + 1) * tree_bytes(state))
+    objective = make_objective(definition, setup.mode, setup.slots, config.augment)
+    step = compile_step(make_step(objective, config.recipe, mesh, config.mesh), shardings, mesh)
+    loader = _loader(setup)
+    return Machinery(setup, folder, definition, mesh, shardings, abstract(state, shardings), step, loader)
+
+
+def train(machinery: Machinery, watcher: Watcher, *, evaluate: Evaluate | None = None) -> Outcome:
+    """Train to the configured number of steps, from the newest checkpoint where there is one.
+
+    Raises:
+        CheckpointError: a checkpoint can't be read or written.
+        TrainingError: a loss or gradient is not finite.
+        FastkiError: an example can't be read.
+    """
+    config, folder = machinery.setup.config, machinery.folder
+    keep = Keep(config.save.keep, config.save.keep_period)
+    with Checkpoints(folder.checkpoints, keep) as checkpoints, machinery.loader as loader, Interruption() as stop:
+        state, first, loaded = _begin(machinery, checkpoints)
+        run = _Run(machinery, watcher, evaluate, checkpoints, first)
+        watcher.begun(first, config.steps)
+        with run:
+            state = run.steps(state, loader, stop)
+        return Outcome(
+            run.done, inference_params(state), stop.signal_name, loaded, loader.tally.report(), checkpoints.ignored
+        )
+
+
+class _Run:
+    """The loop's own state: the numbers not yet fetched, and the logs."""
+
+    def __init__(
+        self,
+        machinery: Machinery,
+        watcher: Watcher,
+        evaluate: Evaluate | None,
+        checkpoints: Checkpoints,
+        first: int,
+    ) -> None:
+        self.machinery, self.watcher, self.evaluate, self.checkpoints = machinery, watcher, evaluate, checkpoints
+        self.config = machinery.setup.config
+        self.done = self._timed = self._saved = first
+        self._pending: tuple[dict[str, Any], TrainingBatch] | None = None
+        self._waiting, self._began = Waiting(), time.perf_counter()
+        self._since = self._began
+        self._logs = contextlib.ExitStack()
+        self._metrics: MetricsLog | None = None
+        self._speed: MetricsLog | None = None
+
+    def __enter__(self) -> _Run:
+        if jax.process_index() == 0:
+            folder = self.machinery.folder
+            self._metrics = self._logs.enter_context(MetricsLog(folder.metrics, step=self.done))
+            self._speed = self._logs.enter_context(MetricsLog(folder.speed, step=self.done))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logs.close()
+
+    def steps(self, state: TrainState, loader: Loader, stop: Interruption) -> TrainState:
+        """Step by step until the end or a signal; the last state is saved."""
+        batch: TrainingBatch | None = None
+        if self.done < self.config.steps:
+            for batch in self._waiting.over(device_prefetch(loader, batch_sharding(self.machinery.mesh))):
+                state, metrics = self.machinery.step(state, Given(batch.batch, batch.has_actions))
+                self._note()
+                self.done, self._pending = self.done + 1, (metrics, batch)
+                self.checkpoints.check()
+                if self._all_stop(stop) or self.done >= self.config.steps:
+                    break
+                if self.done % self.config.save.every == 0:
+                    self._save(state, batch)
+                if self.config.save.eval_every is not None and self.done % self.config.save.eval_every == 0:
+                    self._measure(state)
+        if batch is not None:
+            self._save(state, batch)
+        return state
+
+    def _note(self) -> None:
+        """Fetch and write down the last step's numbers.
+
+        Raises:
+            TrainingError: they are not finite.
+        """
+        if self._pending is None:
+            return
+        metrics, batch = self._pending
+        self._pending = None
+        # Every host gets the same numbers, so that all of them stop together where one must.
+        numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        finite = numbers.pop("finite")
+        if not finite:
+            note_failure(self.machinery.folder.path, self.done, numbers, batch, self.checkpoints.steps().latest)
+        if self._metrics is not None:
+            self._metrics.add({"step": self.done, **numbers})
+        self.watcher.stepped(self.done, numbers)
+        if self.done % self.config.save.log_every == 0:
+            self._time()
+
+    def _time(self) -> None:
+        now = time.perf_counter()
+        steps, self._timed = self.done - self._timed, self.done
+        rate = steps * self.config.loader.batch_size / max(now - self._since, 1e-9)
+        speed = Speed(self.done, rate, self._waiting.share, now - self._began)
+        self._since = now
+        self._waiting.reset()
+        if self._speed is not None:
+            self._speed.add(dataclasses.asdict(speed))
+        self.watcher.timed(speed)
+
+    def _save(self, state: TrainState, batch: TrainingBatch) -> None:
+        self._note()
+        if self.done == self._saved:
+            return
+        self._saved = self.checkpoints.save(state, loader=self.machinery.loader.get_state(batch), assets=self._assets)
+        self.watcher.saved(self._saved)
+
+    def _measure(self, state: TrainState) -> None:
+        self._note()
+        # The other hosts can't help: what is sharded over them is not here.
+        if self.evaluate is not None and jax.process_count() == 1:
+            self.watcher.evaluated(self.done, self.evaluate(inference_params(state)))
+            self._waiting.reset()
+            self._since = time.perf_counter()
+            self._timed = self.done
+
+    def _assets(self, folder: Path) -> None:
+        write_assets(folder, self.machinery.setup)
+
+    @staticmethod
+    def _all_stop(stop: Interruption) -> bool:
+        """Whether any host was told to stop: all save the same step then."""
+        if jax.process_count() == 1:
+            return stop.requested
+        from jax.experimental import multihost_utils
+
+        return bool(np.any(multihost_utils.process_allgather(np.array(stop.requested))))
+
+
+def write_assets(folder: Path, setup: Setup) -> None:
+    """``NAME/norm_stats.json`` under ``folder``, where openpi looks for it; NAME is the robot's, or ``fastki``."""
+    save_norm_stats(folder / asset_id(setup), setup.assembler.norm_stats())
+
+
+def asset_id(setup: Setup) -> str:
+    """openpi's name for a robot's statistics."""
+    return setup.dataset.info.preset or "fastki"
+
+
+def _begin(machinery: Machinery, checkpoints: Checkpoints) -> tuple[TrainState, int, LoadReport | None]:
+    """The state to go on from, its step, and where new parameters are from."""
+    config = machinery.setup.config
+    restored = checkpoints.restore(machinery.target)
+    if restored is not None:
+        if restored.step > config.steps:
+            raise UsageError(f"{checkpoints.folder} is at step {restored.step}: give --steps {restored.step} or more")
+        machinery.loader.set_state(restored.loader)
+        return restored.state, restored.step, None
+    params, loaded = initial_params(machinery.definition, config.init, config.seed, machinery.mesh, config.mesh)
+    create = jax.jit(lambda params, key: create_state(config.recipe, params, key), out_shardings=machinery.shardings)
+    return create(params, jax.random.key(config.seed)), 0, loaded
+
+
+def _loader(setup: Setup) -> Loader:
+    config = setup.config.loader
+    windows = open_windows(
+        setup.dataset,
+        setup.assembler,
+        episodes=setup.train,
+        images=setup.config.data.images,
+        cache_bytes=config.worker_bytes,
+    )
+    cotrain = None
+    if config.cotrain is not None:
+        if not setup.mode.fast:
+            raise UsageError(f"--cotrain learns text, which --mode {setup.mode.name} does not: use --mode ki")
+        lines = open_cotrain(Path(config.cotrain))
+        cotrain = CotrainSource(lines, setup.assembler, setup.model.action_horizon, setup.config.data.images)
+    return Loader(
+        windows, config, cotrain=cotrain, process_index=jax.process_index(), process_count=jax.process_count()
+    )
