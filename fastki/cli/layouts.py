@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,19 +12,18 @@ from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.roundtrip import parts, resolve
 from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastki.sequence.layout import Layout
     from fastki.study.layouts import Comparison
     from fastki.tokenizer import Part
-
-FORMATS = ("png", "svg")
 
 
 @reads_data
 def layouts(
+    context: typer.Context,
     reading: OpenOptions,
     tokenizer: Annotated[
         str | None,
@@ -58,6 +58,7 @@ def layouts(
     """Compare sequence layouts on DATA: lengths, truncation, share with loss, FLOPs, pictures of the masks."""
     from fastki.files import require_writable
     from fastki.report.layout_files import layouts_payload, write_layouts
+    from fastki.report.layout_html import write_report
     from fastki.sequence.layout import PRESETS, open_layouts
     from fastki.sequence.sizes import model_size
     from fastki.sequence.text import open_text_tokenizer
@@ -80,8 +81,10 @@ def layouts(
     with terminal.progress() as progress:
         comparison = compare_layouts(part.tokenizer, part.dataset, options, progress=progress)
     payload = layouts_payload(comparison, folder, part.dataset.info.uri)
-    paths = write_layouts(payload, comparison, out)
-    paths += _draw(comparison, options.layouts, out)
+    command = shlex.join(command_words(context))
+    report, *figures = write_report(payload, comparison, options, command, out)
+    paths = [report, *write_layouts(payload, comparison, command, out), *figures]
+    payload["files"] = [str(path) for path in paths]
     terminal.payload(payload)
     _show(terminal, comparison, folder, part.dataset.info.uri)
     terminal.files(paths)
@@ -100,19 +103,10 @@ def _only(found: list[Part], folder: str) -> Part:
     return found[0]
 
 
-def _draw(comparison: Comparison, shown: tuple[Layout, ...], out: Path) -> list[Path]:
-    from fastki.report.figures import save
-    from fastki.report.layout_figures import attention_masks, length_histograms
-
-    figures = {"masks": attention_masks(shown)}
-    if comparison.totals:
-        figures["lengths"] = length_histograms(comparison)
-    return [save(figure, out / f"{name}.{suffix}") for name, figure in figures.items() for suffix in FORMATS]
-
-
 def _show(terminal: Terminal, comparison: Comparison, folder: str, data: str) -> None:
     from rich.markup import escape
 
+    from fastki.report.layout_ranking import ranking
     from fastki.report.layout_tables import (
         cost_words,
         costs_table,
@@ -128,6 +122,8 @@ def _show(terminal: Terminal, comparison: Comparison, folder: str, data: str) ->
     if comparison.totals:
         terminal.show(lengths_table(comparison), "", costs_table(comparison))
         terminal.show(f"[dim]{escape(cost_words(comparison))}[/dim]")
+    ranked = ranking(comparison)
+    terminal.show(*([""] if ranked else []), *(escape(line) for line in ranked))
     for line in layout_errors(comparison):
         terminal.show("", f"[dim]not measured[/dim] {escape(line)}")
     for line in truncation_words(comparison):

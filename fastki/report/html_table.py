@@ -23,6 +23,7 @@ class Field(Generic[R]):
         form, unit: how the number is written: a format and what follows it.
         number: writes it where no format will do.
         text: words, in place of a number.
+        wraps: whether those are sentences.
     """
 
     head: str
@@ -32,11 +33,12 @@ class Field(Generic[R]):
     unit: str = ""
     number: Callable[[Any], str] | None = None
     text: Callable[[R], str] | None = None
+    wraps: bool = False
 
     @property
     def column(self) -> Column:
         """Its head."""
-        return Column(self.head, self.meaning, words=self.text is not None)
+        return Column(self.head, self.meaning, words=self.text is not None, wraps=self.wraps)
 
     def cell(self, result: R) -> Cell:
         """Of one result."""
