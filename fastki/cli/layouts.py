@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastki.cli.groups import reads_data
+from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.roundtrip import parts, resolve
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
+from fastki.sequence.options import TextOptions
 
 if TYPE_CHECKING:
     from fastki.study.layouts import Comparison
     from fastki.tokenizer import Part
 
 
+@places_ids
 @reads_data
 def layouts(
     context: typer.Context,
     reading: OpenOptions,
+    placing: TextOptions,
     tokenizer: Annotated[
         str | None,
         typer.Argument(help="Tokenizer folder or hub id; by default the last one fitted here.", metavar="TOKENIZER"),
@@ -40,13 +43,6 @@ def layouts(
         int | None,
         typer.Option(help="Text tokens an example has room for.", min=1, show_default="what each layout needs"),
     ] = None,
-    model: Annotated[str, typer.Option(help="Size whose cost is counted: dummy, tiny, small, pi05.")] = "pi05",
-    text: Annotated[
-        str, typer.Option(help="Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.")
-    ] = "byte",
-    skip: Annotated[
-        int, typer.Option(help="Ids at the top of the text's vocabulary that FAST leaves alone.", min=0)
-    ] = 128,
     cameras: Annotated[
         int | None, typer.Option(help="Pictures of an example.", min=0, show_default="those the data have")
     ] = None,
@@ -67,11 +63,11 @@ def layouts(
     terminal = Terminal(as_json=as_json, quiet=quiet)
     options = LayoutOptions(
         layouts=open_layouts(list(PRESETS) if names is None else _words(names)),
-        size=model_size(model),
-        text=open_text_tokenizer(text),
+        size=model_size(placing.model),
+        text=open_text_tokenizer(placing.text),
         max_token_len=max_token_len,
         cameras=cameras,
-        skip=skip,
+        skip=placing.skip,
         max_chunks=max_chunks,
     )
     require_writable(out / "layouts.json")
@@ -88,7 +84,7 @@ def layouts(
     terminal.payload(payload)
     _show(terminal, comparison, folder, part.dataset.info.uri)
     terminal.files(paths)
-    terminal.next_command("fastki", "inspect", folder)
+    terminal.next_command("fastki", "inspect", folder, *spell(placing))
 
 
 def _words(text: str) -> list[str]:

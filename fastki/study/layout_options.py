@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastki.errors import UsageError
-from fastki.sequence.ids import SKIP
 from fastki.sequence.layout import PRESETS, Layout
+from fastki.sequence.options import SKIP
 from fastki.sequence.sizes import SIZES, ModelSize
 from fastki.sequence.text import ByteTokenizer, TextTokenizer
 
