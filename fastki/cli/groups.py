@@ -92,7 +92,10 @@ _CUTTING: Options = {
 
 
 _PLACING: Options = {
-    "model": (Annotated[str, _placing("Size of the model: dummy, tiny, small, pi05.")], "pi05"),
+    "model": (
+        Annotated[str, _placing("Size of the model, in whose table of text they stand: dummy, tiny, small, pi05.")],
+        "pi05",
+    ),
     "text": (
         Annotated[str, _placing("Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.")],
         "byte",
