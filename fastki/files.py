@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastki.errors import UsageError
 
@@ -29,6 +32,26 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file so that a killed run never leaves half of one."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, plain: Any) -> None:
+    """Write what JSON can hold as one line.
+
+    Half characters, as in the name of a file that is no UTF-8, become the escapes that JSON has for them.
+    """
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table of rows by column, None as an empty cell; half characters are written as ``\\udcff``."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastki.errors import UsageError
-from fastki.files import atomic_folder, atomic_path, require_writable, write_text
+from fastki.files import atomic_folder, atomic_path, require_writable, write_csv, write_json, write_text
 
 
 @pytest.fixture
@@ -125,3 +126,18 @@ def test_what_can_be_written_passes_and_nothing_is_created(tmp_path, monkeypatch
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(UsageError, match="no permission"):
         require_writable(tmp_path / "not" / "yet" / "there")
+
+
+def test_half_characters_are_escaped_in_json_and_csv_and_none_is_an_empty_cell(tmp_path):
+    plain = {"name": "\udcff ü", "value": None}
+    write_json(tmp_path / "a.json", plain)
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{"name": "\\udcff ü", "value": null}\n'
+    assert json.loads((tmp_path / "a.json").read_bytes()) == plain
+    write_csv(tmp_path / "a.csv", ("name", "value"), [plain])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines() == ["name,value", "\\udcff ü,"]
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", [float("nan")])
+    assert list(tmp_path.iterdir()) == []

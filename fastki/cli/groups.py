@@ -11,6 +11,7 @@ import typer
 
 from fastki.cli.options import DeltaFrom, Norm, PadEndName
 from fastki.data.options import OpenOptions
+from fastki.sequence.options import SKIP, TextOptions
 
 Command = Callable[..., None]
 Options = Mapping[str, tuple[Any, Any]]
@@ -23,6 +24,10 @@ def _reading(help_text: str, *names: str, **settings: Any) -> Any:
 
 def _cutting(help_text: str, **settings: Any) -> Any:
     return typer.Option(help=help_text, rich_help_panel="How chunks are cut", **settings)
+
+
+def _placing(help_text: str, **settings: Any) -> Any:
+    return typer.Option(help=help_text, rich_help_panel="Where FAST's ids stand", **settings)
 
 
 _READING: Options = {
@@ -86,6 +91,22 @@ _CUTTING: Options = {
 }
 
 
+_PLACING: Options = {
+    "model": (
+        Annotated[str, _placing("Size of the model, in whose table of text they stand: dummy, tiny, small, pi05.")],
+        "pi05",
+    ),
+    "text": (
+        Annotated[str, _placing("Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.")],
+        "byte",
+    ),
+    "skip": (
+        Annotated[int, _placing("Ids at the top of the text's vocabulary that FAST leaves alone.", min=0)],
+        SKIP,
+    ),
+}
+
+
 def reads_data(command: Command) -> Command:
     """Give a command an option for each field of ``OpenOptions``; it gets them as its argument ``reading``."""
     return _with_group(command, "reading", _READING, lambda said: OpenOptions(**said))
@@ -101,11 +122,16 @@ def cuts_chunks(command: Command) -> Command:
     )
 
 
-def spell(reading: OpenOptions) -> list[str]:
-    """The words that ask for ``reading`` on a command line, for the command to run next."""
+def places_ids(command: Command) -> Command:
+    """Give a command an option for each field of ``TextOptions``; it gets them as its argument ``placing``."""
+    return _with_group(command, "placing", _PLACING, lambda said: TextOptions(**said))
+
+
+def spell(said: OpenOptions | TextOptions) -> list[str]:
+    """The words that ask for it on a command line, for the command to run next."""
     words: list[str] = []
-    for name, (_, default) in _READING.items():
-        value = getattr(reading, name)
+    for name, (_, default) in (_READING if isinstance(said, OpenOptions) else _PLACING).items():
+        value = getattr(said, name)
         if value != default:
             option = f"--{name.replace('_', '-')}"
             words += [option] if value is True else [option, f"{value:g}" if isinstance(value, float) else str(value)]

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastki.cli.groups import reads_data, spell
+from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.terminal import Terminal
 from fastki.cli.things import names_checkpoint, names_tokenizer, open_either
 from fastki.data.options import OpenOptions
+from fastki.errors import UsageError
+from fastki.sequence.options import TextOptions
 
 if TYPE_CHECKING:
+    from fastki.sequence.id_map import IdMap
     from fastki.tokenizer import ActionTokenizer, RoundTrip
 
 
+@places_ids
 @reads_data
 def inspect(
     reading: OpenOptions,
+    placing: TextOptions,
     thing: Annotated[
         str, typer.Argument(help="Dataset, tokenizer or checkpoint: a folder, file, URL or hub id.", metavar="THING")
     ] = SAMPLE,
@@ -37,7 +42,9 @@ def inspect(
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     if names_tokenizer(thing):
-        _inspect_tokenizer(terminal, thing, data, tokens)
+        _inspect_tokenizer(terminal, thing, data, tokens, placing)
+    elif placing != TextOptions():
+        raise UsageError(f"{' '.join(spell(placing))} says where a tokenizer's ids stand, and {thing} is no tokenizer")
     elif names_checkpoint(thing):
         _inspect_checkpoint(terminal, thing)
     else:
@@ -72,17 +79,19 @@ def _inspect_dataset(terminal: Terminal, uri: str, reading: OpenOptions, out: Pa
     terminal.next_command("fastki", "fit", *([] if uri == SAMPLE else [uri]), *horizon, *spell(reading))
 
 
-def _inspect_tokenizer(terminal: Terminal, folder: str, data: str | None, count: int) -> None:
+def _inspect_tokenizer(terminal: Terminal, folder: str, data: str | None, count: int, placing: TextOptions) -> None:
     from fastki.report import tables
     from fastki.report.payloads import tokenizer_payload
     from fastki.tokenizer import load_tokenizer
     from fastki.tokenizer.anatomy import longest_tokens
 
     tokenizer = load_tokenizer(folder)
+    ids = _mapped(tokenizer, placing)
     measured, why_not = _vocabulary_use(terminal, tokenizer, data)
     entries = longest_tokens(tokenizer, count, uses=None if measured is None else measured.token_use)
-    terminal.payload(tokenizer_payload(tokenizer, folder, entries, measured))
-    terminal.show(tables.tokenizer_facts(tokenizer, folder, measured), "", tables.token_entries(entries))
+    terminal.payload(tokenizer_payload(tokenizer, folder, entries, measured, ids))
+    terminal.show(tables.tokenizer_facts(tokenizer, folder, measured), "", tables.token_entries(entries), "")
+    _show_ids(terminal, ids)
     if why_not:
         terminal.note(f"note: vocabulary use was not counted: {why_not}")
     terminal.show("")
@@ -99,6 +108,29 @@ def _inspect_checkpoint(terminal: Terminal, folder: str) -> None:
     if contents.traits.model is not None:
         terminal.show("")
         terminal.next_command("fastki", "layouts", "--model", contents.traits.model)
+
+
+def _mapped(tokenizer: ActionTokenizer, placing: TextOptions) -> IdMap:
+    from fastki.sequence.id_map import map_ids
+    from fastki.sequence.sizes import model_size
+    from fastki.sequence.text import open_text_tokenizer
+
+    size, text = model_size(placing.model), open_text_tokenizer(placing.text)
+    return map_ids(tokenizer.vocab_size, text, size, skip=placing.skip)
+
+
+def _show_ids(terminal: Terminal, ids: IdMap) -> None:
+    from rich.markup import escape
+
+    from fastki.report.id_tables import id_ends, id_facts, id_runs, unknown_words
+
+    terminal.show(id_facts(ids))
+    if ids.rows:
+        terminal.show("", id_runs(ids), "", id_ends(ids))
+    if ids.refusal is not None:
+        terminal.show("", f"[bold red]refused:[/bold red] {escape(ids.refusal)}")
+    elif (unknown := unknown_words(ids)) is not None:
+        terminal.show(f"[dim]{escape(unknown)}[/dim]")
 
 
 def _vocabulary_use(

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastki.cli.groups import reads_data
+from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.roundtrip import parts, resolve
 from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
+from fastki.sequence.options import TextOptions
 
 if TYPE_CHECKING:
-    from fastki.sequence.layout import Layout
     from fastki.study.layouts import Comparison
     from fastki.tokenizer import Part
 
-FORMATS = ("png", "svg")
 
-
+@places_ids
 @reads_data
 def layouts(
+    context: typer.Context,
     reading: OpenOptions,
+    placing: TextOptions,
     tokenizer: Annotated[
         str | None,
         typer.Argument(help="Tokenizer folder or hub id; by default the last one fitted here.", metavar="TOKENIZER"),
@@ -40,13 +43,6 @@ def layouts(
         int | None,
         typer.Option(help="Text tokens an example has room for.", min=1, show_default="what each layout needs"),
     ] = None,
-    model: Annotated[str, typer.Option(help="Size whose cost is counted: dummy, tiny, small, pi05.")] = "pi05",
-    text: Annotated[
-        str, typer.Option(help="Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.")
-    ] = "byte",
-    skip: Annotated[
-        int, typer.Option(help="Ids at the top of the text's vocabulary that FAST leaves alone.", min=0)
-    ] = 128,
     cameras: Annotated[
         int | None, typer.Option(help="Pictures of an example.", min=0, show_default="those the data have")
     ] = None,
@@ -58,6 +54,7 @@ def layouts(
     """Compare sequence layouts on DATA: lengths, truncation, share with loss, FLOPs, pictures of the masks."""
     from fastki.files import require_writable
     from fastki.report.layout_files import layouts_payload, write_layouts
+    from fastki.report.layout_html import write_report
     from fastki.sequence.layout import PRESETS, open_layouts
     from fastki.sequence.sizes import model_size
     from fastki.sequence.text import open_text_tokenizer
@@ -66,11 +63,11 @@ def layouts(
     terminal = Terminal(as_json=as_json, quiet=quiet)
     options = LayoutOptions(
         layouts=open_layouts(list(PRESETS) if names is None else _words(names)),
-        size=model_size(model),
-        text=open_text_tokenizer(text),
+        size=model_size(placing.model),
+        text=open_text_tokenizer(placing.text),
         max_token_len=max_token_len,
         cameras=cameras,
-        skip=skip,
+        skip=placing.skip,
         max_chunks=max_chunks,
     )
     require_writable(out / "layouts.json")
@@ -80,12 +77,14 @@ def layouts(
     with terminal.progress() as progress:
         comparison = compare_layouts(part.tokenizer, part.dataset, options, progress=progress)
     payload = layouts_payload(comparison, folder, part.dataset.info.uri)
-    paths = write_layouts(payload, comparison, out)
-    paths += _draw(comparison, options.layouts, out)
+    command = shlex.join(command_words(context))
+    report, *figures = write_report(payload, comparison, options, command, out)
+    paths = [report, *write_layouts(payload, comparison, command, out), *figures]
+    payload["files"] = [str(path) for path in paths]
     terminal.payload(payload)
     _show(terminal, comparison, folder, part.dataset.info.uri)
     terminal.files(paths)
-    terminal.next_command("fastki", "inspect", folder)
+    terminal.next_command("fastki", "inspect", folder, *spell(placing))
 
 
 def _words(text: str) -> list[str]:
@@ -100,19 +99,10 @@ def _only(found: list[Part], folder: str) -> Part:
     return found[0]
 
 
-def _draw(comparison: Comparison, shown: tuple[Layout, ...], out: Path) -> list[Path]:
-    from fastki.report.figures import save
-    from fastki.report.layout_figures import attention_masks, length_histograms
-
-    figures = {"masks": attention_masks(shown)}
-    if comparison.totals:
-        figures["lengths"] = length_histograms(comparison)
-    return [save(figure, out / f"{name}.{suffix}") for name, figure in figures.items() for suffix in FORMATS]
-
-
 def _show(terminal: Terminal, comparison: Comparison, folder: str, data: str) -> None:
     from rich.markup import escape
 
+    from fastki.report.layout_ranking import ranking
     from fastki.report.layout_tables import (
         cost_words,
         costs_table,
@@ -128,6 +118,8 @@ def _show(terminal: Terminal, comparison: Comparison, folder: str, data: str) ->
     if comparison.totals:
         terminal.show(lengths_table(comparison), "", costs_table(comparison))
         terminal.show(f"[dim]{escape(cost_words(comparison))}[/dim]")
+    ranked = ranking(comparison)
+    terminal.show(*([""] if ranked else []), *(escape(line) for line in ranked))
     for line in layout_errors(comparison):
         terminal.show("", f"[dim]not measured[/dim] {escape(line)}")
     for line in truncation_words(comparison):

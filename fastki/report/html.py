@@ -56,11 +56,25 @@ class Command:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column, what it means, and whether it holds words rather than numbers."""
+    """The head of a column, and what stands below it.
+
+    Attributes:
+        head: of the column.
+        meaning: shown with the head.
+        words: whether it holds words rather than numbers.
+        wraps: whether those are sentences, which may take several lines.
+    """
 
     head: str
     meaning: str = ""
     words: bool = False
+    wraps: bool = False
+
+    @property
+    def css(self) -> str:
+        """The attribute ``class`` of its cells."""
+        names = "words" * self.words + " wraps" * self.wraps
+        return f' class="{names.strip()}"' if names else ""
 
 
 @dataclass(frozen=True)
@@ -180,10 +194,10 @@ def _command(part: Command) -> str:
 def _table(part: Table) -> str:
     heads = []
     for place, column in enumerate(part.columns):
-        name = ' class="words"' if column.words else ""
         sort = ' aria-sort="ascending"' if place == 0 else ""
         hint = f' title="{escape(column.meaning)}"' if column.meaning else ""
-        heads.append(f'<th scope="col"{name}{sort}{hint}><button type="button">{escape(column.head)}</button></th>')
+        button = f'<button type="button">{escape(column.head)}</button>'
+        heads.append(f'<th scope="col"{column.css}{sort}{hint}>{button}</th>')
     rows = "\n".join(_row(row, part.columns) for row in sorted(part.rows, key=lambda row: row.reason is not None))
     return (
         f'<div class="wide" role="region" tabindex="0" aria-label="{escape(part.caption)}">\n<table class="sortable">\n'
@@ -202,10 +216,9 @@ def _row(row: Row, columns: Sequence[Column]) -> str:
 
 
 def _cell(cell: Cell, column: Column, *, first: bool) -> str:
-    kind = ' class="words"' if column.words else ""
     value = f' data-value="{cell.value!r}"' if cell.value is not None else "" if cell.text else " data-missing"
     text = escape(cell.text) or "–"
-    return f'<th scope="row"{kind}{value}>{text}</th>' if first else f"<td{kind}{value}>{text}</td>"
+    return f'<th scope="row"{column.css}{value}>{text}</th>' if first else f"<td{column.css}{value}>{text}</td>"
 
 
 @_part.register

@@ -28,6 +28,7 @@ table { border-collapse: collapse; width: 100%; font-size: .82rem; font-variant-
 caption { text-align: left; color: var(--faint); padding: .5rem .6rem; }
 th, td { text-align: right; padding: .2rem .5rem; white-space: nowrap; border-top: 1px solid var(--line); }
 .words { text-align: left; }
+td.wraps { white-space: normal; min-width: 14rem; }
 thead th { padding: 0; background: var(--tint); vertical-align: bottom; }
 thead button { width: 100%; padding: .4rem .5rem; text-align: inherit; font-weight: 600; white-space: nowrap; }
 thead button::after { content: " \\2195"; color: var(--faint); opacity: .45; }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fastki.report.drawn import Drawn, clean
 from fastki.report.figures import ACCENT, INK
 from fastki.sequence.layout import Kind, Layout, Segment
 from fastki.sequence.masks import attention_mask, positions
@@ -27,9 +28,18 @@ COLOURS: dict[Kind, str] = {
 }
 SHOWN: dict[Kind, int] = {"images": 4, "prompt": 3, "state": 2, "fast": 4, "actions": 3}
 """Tokens that a picture of a mask has of each segment; the real ones have hundreds."""
+STEMS = ("masks", "lengths")
 _COLUMNS = 3
 _BAND = 0.9
 """Width of the coloured bands beside a mask, in cells."""
+
+
+def layout_figures(comparison: Comparison) -> list[Drawn]:
+    """The masks of all layouts, and the lengths of those that were measured, if any was."""
+    drawn = [Drawn("masks", "Who sees whom", _MASKS, attention_masks(comparison.layouts))]
+    if comparison.totals:
+        drawn.append(Drawn("lengths", "How long sequences are", _LENGTHS, length_histograms(comparison)))
+    return drawn
 
 
 def shown_lengths(layout: Layout) -> tuple[int, ...]:
@@ -84,7 +94,7 @@ def length_histograms(comparison: Comparison) -> Figure:
         label = f"room ends at {limit}" + (f": {row.truncated:.2%} truncated" if row.truncated else "")
         axes.axvline(limit + 0.5, color=ACCENT, linewidth=1.5, label=label)
         axes.axvline(float(totals.mean()), color=INK, linestyle="--", linewidth=1.2, label=f"mean {totals.mean():.1f}")
-        axes.set_title(row.layout, fontsize=9, loc="left")
+        axes.set_title(clean(row.layout), fontsize=9, loc="left")
         axes.legend(frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
@@ -117,7 +127,7 @@ def _draw_mask(axes: Axes, layout: Layout) -> None:
     axes.set_xlim(-0.5 - _BAND - 0.2, size + 0.6)
     axes.set_ylim(size - 0.5, -0.5 - _BAND - 0.2)
     axes.spines[:].set_visible(False)
-    axes.set_title(layout.name, fontsize=10, pad=4)
+    axes.set_title(clean(layout.name), fontsize=10, pad=4)
 
 
 def _draw_bands(axes: Axes, layout: Layout, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
@@ -141,13 +151,27 @@ def _draw_bands(axes: Axes, layout: Layout, starts: NDArray[np.int64], lengths: 
             label.set_fontweight("bold" if segment.loss != "none" else "normal")
 
 
-def _name(segment: Segment) -> str:
-    """The segment, and how it attends."""
+def segment_words(segment: Segment) -> tuple[str, str, str]:
+    """What the segment is, how it attends, and its loss, empty where it has none."""
     what = {"fast": "FAST", "actions": "actions"}.get(segment.kind, segment.kind)
     if segment.kind == "state":
         what = "state token" if segment.continuous else "state text"
     if segment.kind == "prompt" and segment.state == "text":
         what = "prompt + state"
-    how = "causal" if segment.causal else "both ways"
-    loss = {"tokens": "\nnext-token loss", "flow": "\nflow loss"}.get(segment.loss, "")
-    return f"{what}\n({how}){loss}"
+    loss = {"tokens": "next-token loss", "flow": "flow loss"}.get(segment.loss, "")
+    return what, "causal" if segment.causal else "both ways", loss
+
+
+def _name(segment: Segment) -> str:
+    what, how, loss = segment_words(segment)
+    return f"{what}\n({how})" + (f"\n{loss}" if loss else "")
+
+
+_MASKS = (
+    "The action expert and FAST never see each other, and the expert's positions, at the right, go on from the context "
+    "as though no FAST token stood there."
+)
+_LENGTHS = (
+    "Tokens of pictures and text of each example, before any truncation. The line is where the room for text ends: "
+    "what lies to its right is cut."
+)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from fastki.config import to_plain
-from fastki.files import atomic_path, write_text
+from fastki.files import write_csv, write_json
 from fastki.sequence.sizes import STEPS
 from fastki.study.layouts import Comparison, LayoutRow
 
@@ -36,17 +34,14 @@ def layouts_payload(comparison: Comparison, tokenizer: str, data: str) -> dict[s
     }
 
 
-def write_layouts(payload: dict[str, Any], comparison: Comparison, folder: Path) -> list[Path]:
-    """Write ``layouts.json`` (the payload, and the lengths that figures need) and ``layouts.csv``.
+def write_layouts(payload: dict[str, Any], comparison: Comparison, command: str, folder: Path) -> list[Path]:
+    """Write ``layouts.json`` (the payload, the command, and the lengths that figures need) and ``layouts.csv``.
 
     Raises:
         UsageError: the folder can't be written to.
     """
     paths = [folder / "layouts.json", folder / "layouts.csv"]
     lengths = {name: totals.tolist() for name, totals in comparison.totals.items()}
-    write_text(paths[0], json.dumps({**payload, "lengths": lengths}, ensure_ascii=False, allow_nan=False) + "\n")
-    with atomic_path(paths[1]) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({**row, "segments": " ".join(row["segments"])} for row in payload["rows"])
+    write_json(paths[0], {**payload, "command": command, "lengths": lengths})
+    write_csv(paths[1], COLUMNS, ({**row, "segments": " ".join(row["segments"])} for row in payload["rows"]))
     return paths

@@ -8,6 +8,7 @@ from typing import Any
 from fastki.config import to_plain
 from fastki.data import DatasetInfo
 from fastki.data.summary import DatasetSummary
+from fastki.sequence.id_map import IdMap
 from fastki.tokenizer import ActionTokenizer, CorruptionRow, FastTokenizer, Fitted, Measured, MixtureFit, RoundTrip
 from fastki.tokenizer.anatomy import TokenEntry
 
@@ -185,9 +186,9 @@ def dataset_payload(summary: DatasetSummary) -> dict[str, Any]:
 
 
 def tokenizer_payload(
-    tokenizer: ActionTokenizer, folder: str, entries: list[TokenEntry], measured: RoundTrip | None
+    tokenizer: ActionTokenizer, folder: str, entries: list[TokenEntry], measured: RoundTrip | None, ids: IdMap
 ) -> dict[str, Any]:
-    """A tokenizer: its parameters, its longest tokens, and its use where it was measured."""
+    """A tokenizer: its parameters, its longest tokens, its use where it was measured, and where its ids stand."""
     fast = tokenizer if isinstance(tokenizer, FastTokenizer) else None
     return {
         "tokenizer": folder,
@@ -199,6 +200,7 @@ def tokenizer_payload(
         "normalizer": None if tokenizer.normalizer is None else tokenizer.normalizer.method,
         "source": None if fast is None else to_plain(fast.source),
         "longest_tokens": [to_plain(entry) for entry in entries],
+        "text_ids": to_plain(ids),
         "vocab_used": None if measured is None else measured.vocab_used,
         "tokens_mean": None if measured is None else measured.tokens_mean,
     }

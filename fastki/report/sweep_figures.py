@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastki.report.figures import ACCENT, INK, save
+from fastki.report.drawn import Drawn, write_drawn
+from fastki.report.figures import ACCENT, INK
 from fastki.report.sweep_panels import dimensions, heat_maps, token_lengths
 from fastki.report.sweep_series import STROKES, Series, bins_of, horizons_of, panels, scale_axis, series_of, tidy
 from fastki.study.rows import SweepRow
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEMS = ("tradeoff", "heatmap", "lengths", "dimensions", "learnable", "probe")
-SUFFIXES = (".png", ".svg")
 _FRONT: dict[str, Any] = {"color": "#9a9a9a", "linewidth": 7, "alpha": 0.4, "solid_capstyle": "round", "zorder": 1}
 _RING: dict[str, Any] = {
     "marker": "o",
@@ -37,23 +36,7 @@ _APART = 0.035  # Of the height of a panel: labels of bins that are nearer to an
 Value = Callable[[SweepRow], float | None]
 
 
-@dataclass(frozen=True)
-class SweepFigure:
-    """A figure, and what is said of it.
-
-    Attributes:
-        stem: of its files' names, one of :data:`STEMS`.
-        title, caption: in words.
-        figure: Matplotlib's.
-    """
-
-    stem: str
-    title: str
-    caption: str
-    figure: Figure
-
-
-def sweep_figures(result: SweepResult, *, atol: float) -> list[SweepFigure]:
+def sweep_figures(result: SweepResult, *, atol: float) -> list[Drawn]:
     """All figures that the rows give; none where every cell was refused.
 
     Args:
@@ -69,23 +52,19 @@ def sweep_figures(result: SweepResult, *, atol: float) -> list[SweepFigure]:
         (probe(result), "Learnable for a tiny transformer", _PROBE),
     ]
     return [
-        SweepFigure(stem, title, caption, figure)
+        Drawn(stem, title, caption, figure)
         for stem, (figure, title, caption) in zip(STEMS, drawn, strict=True)
         if figure is not None
     ]
 
 
-def write_figures(figures: Sequence[SweepFigure], folder: Path) -> list[Path]:
+def write_figures(figures: Sequence[Drawn], folder: Path) -> list[Path]:
     """Write each as PNG and SVG; those that an earlier sweep left there and this one lacks are taken away.
 
     Raises:
         UsageError: the folder can't be written to.
     """
-    paths = [save(drawn.figure, folder / f"{drawn.stem}{suffix}") for drawn in figures for suffix in SUFFIXES]
-    for stem in set(STEMS) - {drawn.stem for drawn in figures}:
-        for suffix in SUFFIXES:
-            (folder / f"{stem}{suffix}").unlink(missing_ok=True)
-    return paths
+    return write_drawn(figures, folder, stems=STEMS)
 
 
 def tradeoff(result: SweepResult) -> Figure | None:

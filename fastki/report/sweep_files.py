@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 import typing
 from pathlib import Path
 from typing import Any
 
 from fastki.config import to_plain
-from fastki.files import atomic_path, write_text
+from fastki.files import atomic_path, write_csv, write_json
 from fastki.study.grid import SweepOptions
 from fastki.study.rows import SweepRow
 from fastki.study.sweep import SweepResult
@@ -41,14 +39,8 @@ def write_sweep(payload: dict[str, Any], result: SweepResult, command: str, fold
         UsageError: the folder can't be written to.
     """
     paths = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.parquet")]
-    whole = {**payload, "command": command, "details": list(result.details)}
-    text = json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
-    # Half characters, as in the name of a file that is no UTF-8, become the escapes that JSON has for them.
-    write_text(paths[0], text.encode("utf-8", "backslashreplace").decode("utf-8"))
-    with atomic_path(paths[1]) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(payload["rows"])
+    write_json(paths[0], {**payload, "command": command, "details": list(result.details)})
+    write_csv(paths[1], COLUMNS, payload["rows"])
     with atomic_path(paths[2]) as temporary:
         _write_parquet(payload["rows"], temporary)
     return paths

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastki.files import write_text
-from fastki.report.html import Cell, Column, Command, Facts, Picture, Row, Section, Table, Words, environment, page
-from fastki.report.sweep_figures import SweepFigure, sweep_figures, write_figures
+from fastki.report.drawn import Drawn
+from fastki.report.html import Command, Facts, Section, Table, Words, environment, page
+from fastki.report.html_table import Entry, Field, numbered_table, pictures
+from fastki.report.sweep_figures import sweep_figures, write_figures
 from fastki.report.sweep_tables import BEST, PARETO, advice, method_of, sweep_marks
 from fastki.report.tables import counted, number
 from fastki.study.rows import SweepRow
@@ -17,16 +17,6 @@ from fastki.study.sweep import SweepResult
 
 FIGURES, REPORT = "figures", "report.html"
 _NAMED = 6  # Columns that say which cell a row is: all that a refused one has.
-
-
-@dataclass(frozen=True)
-class _Column:
-    head: str
-    meaning: str
-    value: Callable[[SweepRow], Any]
-    form: str = ""
-    unit: str = ""
-    text: Callable[[SweepRow], str] | None = None
 
 
 def write_report(payload: dict[str, Any], result: SweepResult, command: str, folder: Path) -> list[Path]:
@@ -48,14 +38,14 @@ def write_report(payload: dict[str, Any], result: SweepResult, command: str, fol
 
 
 def report(
-    payload: dict[str, Any], result: SweepResult, command: str, drawn: list[SweepFigure], figures: Path
+    payload: dict[str, Any], result: SweepResult, command: str, drawn: list[Drawn], figures: Path
 ) -> str:  # fmt: skip
     """The page, of figures that lie in the folder ``figures``."""
     sections = [
         Section("What to take", (_advice(result), _facts(payload, result))),
         Section("Command", (Command(command),)),
         Section("Every tokenizer of the grid", (_table(result),)),
-        Section("Figures", tuple(_picture(figure, figures) for figure in drawn) or (_NOTHING,)),
+        Section("Figures", pictures(drawn, figures) or (_NOTHING,)),
         Section("Made with", (environment(),)),
     ]
     return page(f"Tokenizer sweep on {payload['data']}", sections)
@@ -87,40 +77,14 @@ def _facts(payload: dict[str, Any], result: SweepResult) -> Facts:
 
 
 def _table(result: SweepResult) -> Table:
-    columns = [
-        column
-        for place, column in enumerate(_COLUMNS)
-        if place < _NAMED or any(column.value(row) is not None for row in result.rows)
-    ]
-    columns = (
-        columns if len(columns) > _NAMED else [*columns, _COLUMNS[_NAMED]]
-    )  # A refused row's reason needs a place.
     marks = sweep_marks(result)
-    heads = [Column("#", "number of the row, for --pick")]
-    heads += [Column(column.head, column.meaning, words=column.text is not None) for column in columns]
-    rows = tuple(_row(index, row, marks.get(index, ""), columns) for index, row in enumerate(result.rows))
-    caption = f"{counted(len(rows), 'row')}; {BEST} recommended, {PARETO} on the Pareto front of tokens and RMSE"
-    return Table(caption, tuple(heads), rows)
+    entries = [_entry(row, marks.get(index, "")) for index, row in enumerate(result.rows)]
+    caption = f"{counted(len(entries), 'row')}; {BEST} recommended, {PARETO} on the Pareto front of tokens and RMSE"
+    return numbered_table(caption, _FIELDS, entries, named=_NAMED, hint="number of the row, for --pick")
 
 
-def _row(index: int, row: SweepRow, mark: str, columns: list[_Column]) -> Row:
-    cells = (Cell(f"{mark} {index}".strip(), index), *(_cell(row, column) for column in columns))
-    if row.error:
-        return Row(cells[: 1 + _NAMED], reason=f"refused: {row.error}")
-    return Row(cells, best=mark == BEST)
-
-
-def _cell(row: SweepRow, column: _Column) -> Cell:
-    value = column.value(row)
-    if value is None:
-        return Cell("")
-    if column.text is not None:
-        return Cell(column.text(row))
-    return Cell(f"{value:{column.form}}{column.unit}", value)
-
-
-def _picture(drawn: SweepFigure, folder: Path) -> Picture:
-    return Picture(drawn.title, drawn.caption, folder / f"{drawn.stem}.svg", folder / f"{drawn.stem}.png")
+def _entry(row: SweepRow, mark: str) -> Entry[SweepRow]:
+    return Entry(row, mark, best=mark == BEST, reason=f"refused: {row.error}" if row.error else None)
 
 
 def _worst(row: SweepRow) -> str:
@@ -128,34 +92,34 @@ def _worst(row: SweepRow) -> str:
     return f"{row.worst_dimension}: {number(row.worst_error_native or 0.0)}{unit}"
 
 
-_COLUMNS = (
-    _Column("method", "", lambda row: row.method, text=method_of),
-    _Column("H", "horizon: actions in a chunk", lambda row: row.horizon),
-    _Column("order", "of FAST's coefficients", lambda row: row.order, text=lambda row: row.order or ""),
-    _Column("bins", "quantisation steps over [-1, 1]", lambda row: row.bins, ".4g"),
-    _Column("bound", "on every value's error, kept by the encoder", lambda row: row.bound, "g"),
-    _Column("V", "vocabulary asked for", lambda row: row.vocab_size, ","),
-    _Column("tokens", "a held-out chunk, mean", lambda row: row.tokens_mean, ".2f"),
-    _Column("95 % from", "bootstrap interval of the mean, over episodes", lambda row: row.tokens_low, ".1f"),
-    _Column("to", "bootstrap interval of the mean, over episodes", lambda row: row.tokens_high, ".1f"),
-    _Column("p99", "tokens that 99 of 100 chunks keep within", lambda row: row.tokens_p99, ".0f"),
-    _Column("ratio", "values / tokens", lambda row: row.compression, ".2f", "×"),
-    _Column("bits", "a chunk: tokens × log2 V", lambda row: row.bits_per_chunk, ",.0f"),
-    _Column("RMSE", "of all values, normalised units", lambda row: row.rmse, ".3g"),
-    _Column("max error", "normalised units", lambda row: row.max_abs_error, ".3g"),
-    _Column("within", "share of chunks with every value within the bound", lambda row: row.within_atol, ".1%"),
-    _Column("nats", "a value, of the n-gram model", lambda row: row.nats_per_value, ".3f"),
-    _Column("probe", "nats a value, of the probe", lambda row: row.probe_nats_per_value, ".3f"),
-    _Column("rollout", "RMSE of the probe's own actions", lambda row: row.rollout_rmse, ".3g"),
-    _Column("repaired", "share of rollouts whose tokens were mended", lambda row: row.rollout_repaired, ".0%"),
-    _Column("used", "share of the vocabulary that occurs", lambda row: row.vocab_use, ".0%"),
-    _Column("V used", "ids that occur in held-out chunks", lambda row: row.vocab_used, ","),
-    _Column("p50", "tokens of a middling chunk", lambda row: row.tokens_p50, ".0f"),
-    _Column("most", "tokens of the longest chunk", lambda row: row.tokens_max, ","),
-    _Column("entropy", "bits a chunk under the best memoryless code", lambda row: row.entropy_bits, ",.0f"),
-    _Column("p99 error", "normalised units", lambda row: row.p99_abs_error, ".3g"),
-    _Column("worst dimension", "and its largest error, native units", lambda row: row.worst_dimension, text=_worst),
-    _Column("fit s", "seconds of the fit, which serves all vocabularies", lambda row: row.fit_s, ".2f"),
-    _Column("enc/s", "chunks a second", lambda row: row.encode_per_s, ",.0f"),
-    _Column("dec/s", "chunks a second", lambda row: row.decode_per_s, ",.0f"),
+_FIELDS: tuple[Field[SweepRow], ...] = (
+    Field("method", "", lambda row: row.method, text=method_of),
+    Field("H", "horizon: actions in a chunk", lambda row: row.horizon),
+    Field("order", "of FAST's coefficients", lambda row: row.order, text=lambda row: row.order or ""),
+    Field("bins", "quantisation steps over [-1, 1]", lambda row: row.bins, ".4g"),
+    Field("bound", "on every value's error, kept by the encoder", lambda row: row.bound, "g"),
+    Field("V", "vocabulary asked for", lambda row: row.vocab_size, ","),
+    Field("tokens", "a held-out chunk, mean", lambda row: row.tokens_mean, ".2f"),
+    Field("95 % from", "bootstrap interval of the mean, over episodes", lambda row: row.tokens_low, ".1f"),
+    Field("to", "bootstrap interval of the mean, over episodes", lambda row: row.tokens_high, ".1f"),
+    Field("p99", "tokens that 99 of 100 chunks keep within", lambda row: row.tokens_p99, ".0f"),
+    Field("ratio", "values / tokens", lambda row: row.compression, ".2f", "×"),
+    Field("bits", "a chunk: tokens × log2 V", lambda row: row.bits_per_chunk, ",.0f"),
+    Field("RMSE", "of all values, normalised units", lambda row: row.rmse, ".3g"),
+    Field("max error", "normalised units", lambda row: row.max_abs_error, ".3g"),
+    Field("within", "share of chunks with every value within the bound", lambda row: row.within_atol, ".1%"),
+    Field("nats", "a value, of the n-gram model", lambda row: row.nats_per_value, ".3f"),
+    Field("probe", "nats a value, of the probe", lambda row: row.probe_nats_per_value, ".3f"),
+    Field("rollout", "RMSE of the probe's own actions", lambda row: row.rollout_rmse, ".3g"),
+    Field("repaired", "share of rollouts whose tokens were mended", lambda row: row.rollout_repaired, ".0%"),
+    Field("used", "share of the vocabulary that occurs", lambda row: row.vocab_use, ".0%"),
+    Field("V used", "ids that occur in held-out chunks", lambda row: row.vocab_used, ","),
+    Field("p50", "tokens of a middling chunk", lambda row: row.tokens_p50, ".0f"),
+    Field("most", "tokens of the longest chunk", lambda row: row.tokens_max, ","),
+    Field("entropy", "bits a chunk under the best memoryless code", lambda row: row.entropy_bits, ",.0f"),
+    Field("p99 error", "normalised units", lambda row: row.p99_abs_error, ".3g"),
+    Field("worst dimension", "and its largest error, native units", lambda row: row.worst_dimension, text=_worst),
+    Field("fit s", "seconds of the fit, which serves all vocabularies", lambda row: row.fit_s, ".2f"),
+    Field("enc/s", "chunks a second", lambda row: row.encode_per_s, ",.0f"),
+    Field("dec/s", "chunks a second", lambda row: row.decode_per_s, ",.0f"),
 )

@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastki.errors import TokenizerError, UsageError
+from fastki.sequence.options import SKIP
 from fastki.sequence.pieces import phrase_ids
 from fastki.sequence.text import ByteTokenizer, TextTokenizer
 from fastki.tokenizer.base import Unknown
-
-SKIP = 128
-"""Ids at the top of the text's vocabulary that openpi leaves alone."""
 
 _MAX_VOCAB = 2**31 - 1
 
@@ -214,7 +212,7 @@ def _mend(ids: FastIds, tokenizer: TextTokenizer) -> str:
     skip = _other_skip(ids, ordinary)
     if skip is not None:
         mends.append(f"skip {skip:,} instead of {ids.skip:,}")
-    return f"use {', '.join(mends)}, or allow the overlap"
+    return f"use {', '.join(mends)}, or allow_overlap=True in Python"
 
 
 def _larger(tokenizer: TextTokenizer, ids: int) -> str:

@@ -90,6 +90,10 @@ class ModelSize:
                 f"model {self.name}: backbone and expert attend together, so {', '.join(shared)} must agree"
             )
 
+    def table_rows(self, ids: int) -> int:
+        """Rows of the table of text embeddings, for a text tokenizer of so many ids: never fewer than those."""
+        return max(self.vocab or 0, ids)
+
 
 SIZES: dict[str, ModelSize] = {
     size.name: size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 
 from fastki.sequence.layout import PRESETS
 
-FILES = ["layouts.csv", "layouts.json", "lengths.png", "lengths.svg", "masks.png", "masks.svg"]
+FILES = ["layouts.csv", "layouts.json", "lengths.png", "lengths.svg", "masks.png", "masks.svg", "report.html"]
+SMALL = "synthetic:droid?episodes=8"
 MINE = """
 [[segments]]
 kind = "images"
@@ -29,7 +32,7 @@ loss = "flow"
 def _no_figures(request, monkeypatch):
     """Figures take longer than all the rest: only the test that looks at them draws them."""
     if "figures" not in request.node.name:
-        monkeypatch.setattr("fastki.cli.layouts._draw", lambda *_: [])
+        monkeypatch.setattr("fastki.report.layout_html.layout_figures", lambda *_: [])
 
 
 def test_with_nothing_at_all_the_sample_is_fitted_and_compared(cli, monkeypatch):
@@ -48,7 +51,9 @@ def test_results_and_figures_are_written(run_json, tokenizer):
     assert code == 0
     assert sorted(path.name for path in folder.iterdir()) == FILES
     written = json.loads((folder / "layouts.json").read_text())
+    assert sorted(printed.pop("files")) == [str(folder / name) for name in FILES]
     assert {key: written[key] for key in printed} == printed
+    assert written["command"] == f"fastki layouts {tokenizer} --out results/here --json"
     assert [row["layout"] for row in csv.DictReader((folder / "layouts.csv").read_text().splitlines())] == list(PRESETS)
     assert (folder / "masks.png").read_bytes().startswith(b"\x89PNG")
 
@@ -68,6 +73,28 @@ def test_json_holds_every_promised_figure(run_json, tokenizer):
         assert (row["truncated"] > 0) == (row["need_all"] > 120)
     assert rows["images-fast"]["loss_share"] > rows["images-prompt-fast"]["loss_share"] > 0
     assert [rows[name]["usable"] for name in PRESETS] == [True, True, False, True, True, True]
+
+
+def test_the_report_names_the_command_with_its_arguments_in_order(cli, tokenizer):
+    Path("my layout.toml").write_text(MINE)
+    words = ["layouts", str(tokenizer), SMALL, "--layouts", "images-fast,my layout.toml", "--cameras", "1"]
+    code, out, _ = cli(*words)
+    assert code == 0
+    assert "wrote fastki-out/layouts/report.html" in out
+    assert "\nleast to" not in out  # They differ in name alone.
+    assert "\nall are alike to train: " in out
+    text = html.unescape(Path("fastki-out/layouts/report.html").read_text(encoding="utf-8"))
+    assert f"<code>{shlex.join(['fastki', *words])}</code>" in text
+    assert next(line for line in out.splitlines() if line.startswith("all are alike to act")) in text
+
+
+def test_a_name_that_is_no_unicode_is_no_crash(cli, tokenizer):
+    name = "\udcff$x$.toml"
+    Path(name).write_text(MINE)
+    code, _, err = cli("layouts", str(tokenizer), "--layouts", name, "--quiet")
+    assert (code, err) == (0, "")
+    assert "\ufffd$x$" in Path("fastki-out/layouts/report.html").read_text(encoding="utf-8")
+    assert json.loads(Path("fastki-out/layouts/layouts.json").read_text())["rows"][0]["layout"] == "\udcff$x$"
 
 
 def test_layouts_of_ones_own_beside_presets(run_json, tokenizer):

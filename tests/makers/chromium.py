@@ -5,12 +5,14 @@ Messages are JSON, each ended by a zero byte; the browser reads from descriptor 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ _FLAGS = (
     "--window-size=1400,1000",
 )
 _PATIENCE = 60.0
+SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening")
+"""Events by which a page complains."""
 
 
 def find_chromium() -> str | None:
@@ -133,3 +137,17 @@ class Chromium:
         if "method" in message:
             self.events.append(message)
         return message
+
+
+@contextlib.contextmanager
+def watched(browser: Chromium, path: Path) -> Iterator[Chromium]:
+    """A page, fresh; afterwards, nothing may have been said on the console, or asked for but the page itself."""
+    browser.events.clear()
+    browser.open(path)
+    yield browser
+    browser.js("1")  # Whatever is on its way comes before this answer.
+    said = [event for event in browser.events if event["method"] in SAYS]
+    sent = [event["params"] for event in browser.events if event["method"] == "Network.requestWillBeSent"]
+    asked = [url for request in sent if not (url := request["request"]["url"]).startswith("data:")]
+    assert said == [], said
+    assert asked == [path.as_uri()], asked

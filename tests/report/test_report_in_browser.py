@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chromium import Chromium, find_chromium
+from chromium import SAYS, watched
 from sweep_results import HOSTILE, fast_row, grid_of, refused_row, result_of
 
 from fastki.report.sweep_files import sweep_payload
@@ -19,33 +19,15 @@ ROWS = [
 COMMAND = f"fastki sweep '{HOSTILE}'"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium on the path: apt-get install chromium")
-    browser = Chromium(program, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
 def opened(browser, tmp_path):
     """The page, fresh; afterwards, nothing may have been said or asked for."""
     result = result_of(ROWS, names=(HOSTILE, "b"))
     payload = sweep_payload(result, SweepOptions(), HOSTILE, ())
-    path = write_report(payload, result, COMMAND, tmp_path)[0]
-    browser.events.clear()
-    browser.open(path)
-    yield browser
-    browser.js("1")  # Whatever is on its way comes before this answer.
-    said = [event for event in browser.events if event["method"] in SAYS]
-    asked = [event["params"] for event in browser.events if event["method"] == "Network.requestWillBeSent"]
-    assert said == []
-    assert [request["request"]["url"] for request in asked] == [path.as_uri()]
+    with watched(browser, write_report(payload, result, COMMAND, tmp_path)[0]) as page:
+        yield page
 
 
-SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening")
 TABLE = "[...document.querySelectorAll('tbody tr')]"
 
 

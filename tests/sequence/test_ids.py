@@ -97,8 +97,8 @@ def test_the_mends_of_an_overlap_all_work():
         FastIds.onto(tokenizer, 200)
     assert str(refusal.value) == (
         "200 FAST ids would take text ids 672–871, and byte:1000 uses 700 of them for ordinary text (1): use a FAST "
-        "vocabulary of at most 171, a text vocabulary of at least 1,029 (byte:1029), skip 0 instead of 128, or allow "
-        "the overlap"
+        "vocabulary of at most 171, a text vocabulary of at least 1,029 (byte:1029), skip 0 instead of 128, or "
+        "allow_overlap=True in Python"
     )
     assert FastIds.onto(tokenizer, 171).lowest == 701
     assert FastIds.onto(tokenizer, 200, text_vocab=1029).lowest == 701
@@ -111,7 +111,7 @@ def test_fewer_or_more_ids_may_have_to_be_skipped():
     with pytest.raises(UsageError, match="skip 300 instead of 128"):
         FastIds.onto(Uses(1000, used=(700, 900)), 200)
     assert FastIds.onto(Uses(1000, used=(700, 900)), 200, skip=300).highest == 699
-    with pytest.raises(UsageError, match=r"at least 1,229 \(byte:1229\), or allow"):
+    with pytest.raises(UsageError, match=r"at least 1,229 \(byte:1229\), or allow_overlap"):
         FastIds.onto(Uses(1000, used=(100, 300, 500, 700, 900)), 200)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 MODULES = [
     "fastki.study.cells",
-    "fastki.study.layouts",
+    "fastki.study.layout_rows",
+    "fastki.study.layout_usability",
     "fastki.study.recommend",
     "fastki.tokenizer.binning",
     "fastki.tokenizer.fit",
