@@ -142,6 +142,21 @@ class Layout:
         """The same with no FAST segment: what stands there at inference."""
         return Layout(self.name, tuple(segment for segment in self.segments if segment.kind != "fast"), self.about)
 
+    def for_flow(self) -> Layout:
+        """What the action expert acts on: without FAST, and without what stood after it, which it never saw."""
+        hidden = ("fast", *self.after_fast)
+        return Layout(self.name, tuple(one for one in self.segments if one.kind not in hidden), self.about)
+
+    def for_fast(self) -> Layout:
+        """What FAST tokens are written after, and their own segment, which is the last.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if "fast" not in self.kinds:
+            raise UsageError(f"layout {self.name} has no FAST tokens")
+        return Layout(self.name, self.segments[: self.kinds.index("fast") + 1], self.about)
+
     def prompts_expert(self) -> tuple[Kind, ...]:
         """The segments before FAST, all that the expert sees besides its own tokens, in order."""
         hidden = ("fast", "actions", *self.after_fast)

@@ -8,8 +8,8 @@ from typing import Literal
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 from fastki.model.config import AttentionKernel, DType, Kind, LoraConfig, ModeName, Remat
-from fastki.sequence.ids import SKIP
 from fastki.sequence.layout import DEFAULT
+from fastki.sequence.options import SKIP
 from fastki.tokenizer import FitOptions
 from fastki.training.augment import AugmentConfig
 from fastki.training.hosts import Hosts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -42,7 +42,8 @@ def note_failure(
     # Of a batch that several hosts share each has its own rows only.
     local = {name: _local(array) for name, array in arrays.items()}
     with atomic_path(folder / f"{NAME}.npz") as path:
-        np.savez(path, **{name.replace("/", "."): array for name, array in local.items()})
+        named: dict[str, Any] = {name.replace("/", "."): array for name, array in local.items()}
+        np.savez(path, **named)
     wrong = [name for name, value in metrics.items() if not np.isfinite(value)]
     good = "no checkpoint was saved before" if checkpoint is None else f"the last good checkpoint is step {checkpoint}"
     raise TrainingError(

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from fastki.data.norm_stats import save_norm_stats
 from fastki.errors import UsageError
 from fastki.model.checkpoint import LoadReport
 from fastki.model.params import Definition, Params, abstract_model
 from fastki.training.batch import TrainingBatch
+from fastki.training.card import save_assets
 from fastki.training.checkpoint import Checkpoints, Keep
 from fastki.training.cotrain import CotrainSource, open_cotrain
 from fastki.training.device import device_prefetch
@@ -257,7 +257,7 @@ class _Run:
             self._timed = self.done
 
     def _assets(self, folder: Path) -> None:
-        write_assets(folder, self.machinery.setup)
+        save_assets(folder, self.machinery.setup)
 
     @staticmethod
     def _all_stop(stop: Interruption) -> bool:
@@ -267,16 +267,6 @@ class _Run:
         from jax.experimental import multihost_utils
 
         return bool(np.any(multihost_utils.process_allgather(np.array(stop.requested))))
-
-
-def write_assets(folder: Path, setup: Setup) -> None:
-    """``NAME/norm_stats.json`` under ``folder``, where openpi looks for it; NAME is the robot's, or ``fastki``."""
-    save_norm_stats(folder / asset_id(setup), setup.assembler.norm_stats())
-
-
-def asset_id(setup: Setup) -> str:
-    """openpi's name for a robot's statistics."""
-    return setup.dataset.info.preset or "fastki"
 
 
 def _begin(machinery: Machinery, checkpoints: Checkpoints) -> tuple[TrainState, int, LoadReport | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ class Setup:
         layout: as the model learns it: without FAST where the mode has no use for it.
         train, heldout: int64, indices of episodes long enough for a window.
         slots: names of the camera slots that the model is given.
+        fast_tokens: that a chunk may take, its end included: the most of a sample, and an eighth more; 0 without FAST.
         fitted: whether the tokenizer was fitted now.
         notes: what a user should know, a sentence each.
     """
@@ -59,6 +61,7 @@ class Setup:
     train: NDArray[np.int64]
     heldout: NDArray[np.int64]
     slots: tuple[str, ...]
+    fast_tokens: int
     fitted: bool
     notes: tuple[str, ...] = ()
 
@@ -98,7 +101,8 @@ def prepare(config: TrainConfig, *, progress: Progress | None = None) -> Setup:
         state,
         dataset.info.slots,
     )
-    room = config.sequence.max_token_len or _room(draft, dataset, seen, config.seed, report)
+    needed = _room(draft, dataset, seen, config.seed, report)
+    room = config.sequence.max_token_len or needed.text
     shape = dataclasses.replace(
         draft.shape, max_token_len=room, image_size=size.vision.image_size, truncate=config.sequence.truncate
     )
@@ -118,6 +122,7 @@ def prepare(config: TrainConfig, *, progress: Progress | None = None) -> Setup:
         np.asarray(seen.episodes, np.int64),
         heldout,
         _slots(config, dataset),
+        needed.fast,
         config.tokenizer.path is None,
         _notes(layout, text, heldout),
     )
@@ -161,19 +166,30 @@ def _action_dim(config: TrainConfig, dataset: Dataset, size: ModelSize) -> int:
     return size.action_dim if size.name == "pi05" else max(dataset.info.action_dim, dataset.info.state_dim)
 
 
-def _room(draft: Assembler, dataset: Dataset, seen: Replay, seed: int, report: Progress) -> int:
-    """Text tokens that an example needs, a multiple of 8, with some to spare unless every window was looked at."""
+class _Room(NamedTuple):
+    """Tokens that an example has room for: all of its text, and FAST's among them."""
+
+    text: int
+    fast: int
+
+
+def _room(draft: Assembler, dataset: Dataset, seen: Replay, seed: int, report: Progress) -> _Room:
+    """What the longest need, in multiples of 8, with some to spare unless every window was looked at."""
     sampler = ChunkSampler(seen.spec, max_chunks=_MEASURED, seed=seed)
     for done, index in enumerate(seen.episodes.tolist(), 1):
         sampler.add(dataset.read(index, state=seen.spec.needs_state))
         report("lengths", done, len(seen.episodes))
     found = sample_of(sampler, dataset, np.asarray(seen.episodes, np.int64))
-    longest = 1
+    kinds = [segment.kind for segment in draft.wording.layout.text]
+    text = fast = 0
     for index in np.unique(found.chunks.episode).tolist():
         starts = np.sort(found.chunks.start[found.chunks.episode == index]).astype(np.int64)
-        longest = max(longest, int(draft.examples(dataset.read(index), starts).lengths.sum(axis=1).max()))
-    spare = 0 if found.total_chunks <= _MEASURED else longest // _SPARE
-    return -(-(longest + spare) // 8) * 8
+        lengths = draft.examples(dataset.read(index), starts).lengths
+        text = max(text, int(lengths.sum(axis=1).max()))
+        if "fast" in kinds:
+            fast = max(fast, int(lengths[:, kinds.index("fast")].max()))
+    every = found.total_chunks <= _MEASURED
+    return _Room(*(-(-max(1, most + (0 if every else most // _SPARE)) // 8) * 8 for most in (text, fast)))
 
 
 def _slots(config: TrainConfig, dataset: Dataset) -> tuple[str, ...]:
