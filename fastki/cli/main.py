@@ -15,6 +15,7 @@ from fastki.cli.inspect import inspect
 from fastki.cli.layouts import layouts
 from fastki.cli.roundtrip import roundtrip
 from fastki.cli.sweep import sweep
+from fastki.cli.train import train
 from fastki.errors import FastkiError
 
 INTERRUPTED = 130
@@ -33,6 +34,7 @@ app.command()(fit)
 app.command()(roundtrip)
 app.command()(sweep)
 app.command()(layouts)
+app.command()(train)
 app.command()(inspect)
 
 

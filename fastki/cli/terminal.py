@@ -28,6 +28,8 @@ STAGES = {
     "corruption": "damaging tokens",
     "passing bins": "searching bins that pass",
     "layouts": "comparing layouts",
+    "lengths": "measuring text",
+    "open loop": "acting on held-out frames",
 }
 
 

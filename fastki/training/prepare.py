@@ -71,8 +71,15 @@ class Setup:
         return MODES[self.config.mode]
 
 
-def prepare(config: TrainConfig, *, progress: Progress | None = None) -> Setup:
+def prepare(
+    config: TrainConfig, *, tokenizer: ActionTokenizer | None = None, progress: Progress | None = None
+) -> Setup:
     """Open the data, load or fit the tokenizer, measure the text, and shape the model.
+
+    Args:
+        config: of the run.
+        tokenizer: that the run has already; None: as the configuration says.
+        progress: told of stages.
 
     Raises:
         UsageError: parts that do not go together; the message says which, and the mend.
@@ -83,7 +90,7 @@ def prepare(config: TrainConfig, *, progress: Progress | None = None) -> Setup:
     if isinstance(dataset, Mixture):
         names = ", ".join(member.name for member in dataset.members)
         raise UsageError(f"{config.data.uri} is a mixture ({names}): train on one of its datasets")
-    tokenizer = _tokenizer(config, dataset, report)
+    tokenizer = _tokenizer(config, dataset, report) if tokenizer is None else tokenizer
     seen, unseen = (_replay(tokenizer, dataset, config, part) for part in ("fitted", "heldout"))
     heldout = np.setdiff1d(unseen.episodes, seen.episodes).astype(np.int64)
     tokenizer = seen.tokenizer
