@@ -8,7 +8,7 @@ earlier checkpoints and a folder that is known to be unfinished. The layout is d
 from __future__ import annotations
 
 import contextlib
-import textwrap
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,11 @@ from fastki.training.checkpoint_items import to_items
 from fastki.training.checkpoint_loader import loader_writer
 from fastki.training.checkpoint_read import DAMAGE, Restored, read_checkpoint
 from fastki.training.state import TrainState
-from fastki.training.steps import ASSETS, LOADER, Steps, find_steps, set_aside
+from fastki.training.steps import ASSETS, LOADER, Steps, find_steps, record_sizes, set_aside
 
 _PATIENCE = 7200  # Seconds that a save in the background may take; openpi's.
-_LONGEST = 300
+_HALF = 150  # Characters of a reason's either end.
+_APPENDED = re.compile(r" \[(?:tensorstore_spec|os_error_code|source locations)=")
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Checkpoints:
         if self._saving is not None:
             with self._saving_errors():
                 self._manager.wait_until_finished()
+                if jax.process_index() == 0:
+                    record_sizes(self.folder / str(self._saving))
             self._saving = None
 
     def close(self) -> None:
@@ -211,6 +214,6 @@ class Checkpoints:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in one line, without the whole specification that TensorStore appends."""
-    text = str(error).partition("[tensorstore_spec")[0].strip().partition("\n")[0]
-    return textwrap.shorten(text, _LONGEST, placeholder=" …") or type(error).__name__
+    """An error in one line: what it was about and, at its end, why; without the specifications that storage appends."""
+    text = " ".join(_APPENDED.split(str(error).strip().partition("\n")[0])[0].split())
+    return f"{text[:_HALF]} … {text[-_HALF:]}" if len(text) > 2 * _HALF else text or type(error).__name__

@@ -4,20 +4,24 @@ RUN/checkpoints/STEP/params/        all parameters for inference, in openpi's la
                      train_state/   what training goes on from besides
                      loader/        where each process was in the data
                      assets/        what else inference needs: the caller's
+                     sizes.json     of all those files: one that is lost or cut off is found before it is read
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastki.errors import CheckpointError
+from fastki.files import write_text
 
 PARAMS, TRAIN_STATE, LOADER, ASSETS = "params", "train_state", "loader", "assets"
 _STEP_RECORD, _TREE_RECORD, _STORE = "_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"
 _UNFINISHED, _SET_ASIDE = ".orbax-checkpoint-tmp", ".damaged"
+_SIZES = "sizes.json"
 _MAX_RECORD = 1 << 26
 
 
@@ -26,7 +30,7 @@ class Steps:
     """What :func:`find_steps` found.
 
     Attributes:
-        usable: steps in ascending order whose records are whole. Damage within an array shows when it is read.
+        usable: steps in ascending order whose records and sizes of files are as they should be.
         ignored: name of a folder → why it is no usable checkpoint, in one phrase.
     """
 
@@ -66,9 +70,15 @@ def find_steps(folder: Path, *, training: bool = True) -> Steps:
 
 def set_aside(place: Path) -> Path:
     """Rename a damaged step's folder, so that its number is free and its files are kept; the new path."""
-    names = (place.with_name(f"{place.name}{_SET_ASIDE}{number or ''}") for number in range(1000))
+    names = (place.with_name(f"{place.name}{_SET_ASIDE}{number or ''}") for number in itertools.count())
     target = next(name for name in names if not name.exists())
     return place.rename(target)
+
+
+def record_sizes(place: Path) -> None:
+    """Note the size of each file of a step that has just been saved whole."""
+    files = sorted(file for file in place.rglob("*") if file.is_file() and file.name != _SIZES)
+    write_text(place / _SIZES, json.dumps({file.relative_to(place).as_posix(): file.stat().st_size for file in files}))
 
 
 def _why_not(place: Path, training: bool) -> str | None:
@@ -89,6 +99,20 @@ def _why_not(place: Path, training: bool) -> str | None:
             return f"damaged: {item}/{_TREE_RECORD} is missing or broken"
         if not (place / item / _STORE).is_file() or not (place / item / _STORE).stat().st_size:
             return f"damaged: {item}/{_STORE} is missing or empty"
+    return _wrong_size(place)
+
+
+def _wrong_size(place: Path) -> str | None:
+    """What is wrong with the sizes of files, where they were noted (openpi notes none, a killed run not always)."""
+    sizes = _read_json(place / _SIZES)
+    if not isinstance(sizes, dict):
+        return None
+    present = {file.relative_to(place).as_posix(): file.stat().st_size for file in place.rglob("*") if file.is_file()}
+    for name, size in sizes.items():
+        if name not in present:
+            return f"damaged: {name} is missing"
+        if present[name] != size:
+            return f"damaged: {name} has {present[name]:,} of {size} bytes"
     return None
 
 
