@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fastki.errors import CheckpointError
-from fastki.training.steps import Steps, find_steps, set_aside
+from fastki.training.steps import Steps, find_steps, record_sizes, set_aside
 
 
 def make_step(place: Path, items: tuple[str, ...] = ("params", "train_state")) -> Path:
@@ -79,6 +80,34 @@ def test_broken_records_are_named(tmp_path, file, text, reason):
 def test_inference_needs_no_training_state(tmp_path):
     make_step(tmp_path / "4", ("params",))
     assert find_steps(tmp_path).usable == ()
+    assert find_steps(tmp_path, training=False).usable == (4,)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda place: (place / "params/manifest.ocdbt").write_text("longer"), "manifest.ocdbt has 6 of 1 bytes"),
+        (lambda place: (place / "params/d/array").unlink(), "params/d/array is missing"),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_files_of_another_size_than_was_noted_are_named(tmp_path, change, reason, training):
+    place = make_step(tmp_path / "4")
+    (place / "params/d").mkdir()
+    (place / "params/d/array").write_text("0123456789")
+    record_sizes(place)
+    assert find_steps(tmp_path, training=training).usable == (4,)
+    change(place)
+    assert reason in find_steps(tmp_path, training=training).ignored["4"]
+
+
+def test_assets_may_change_and_a_training_state_be_thrown_away(tmp_path):
+    place = make_step(tmp_path / "4", ("params", "train_state", "assets"))
+    record_sizes(place)
+    (place / "assets/_METADATA").write_text("other")
+    assert find_steps(tmp_path).usable == (4,)
+    shutil.rmtree(place / "train_state")
+    assert find_steps(tmp_path).ignored == {"4": "damaged: train_state/_METADATA is missing or broken"}
     assert find_steps(tmp_path, training=False).usable == (4,)
 
 
