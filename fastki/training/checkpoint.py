@@ -177,17 +177,23 @@ class Checkpoints:
             MismatchError: it is of another model or recipe; all differences are listed.
             CheckpointError: there are checkpoints, and none can be read.
         """
+        unread: list[str] = []
         for step in reversed(self.steps().usable):
+            place = self.folder / str(step)
             try:
-                return read_checkpoint(self.folder / str(step), target)
+                restored = read_checkpoint(place, target)
             except DAMAGE as error:
-                reason = f"damaged: {_reason(error)}"
                 if jax.process_count() > 1:
-                    message = f"{self.folder / str(step)} is {reason}: remove it to use the one before"
+                    message = f"{place} is damaged: {_reason(error)}: remove it to use the one before"
                     raise CheckpointError(message) from error
-                self.ignored[str(step)] = reason
-                self._set_aside([str(step)])
+                self.ignored[place.name] = f"damaged: {_reason(error)}"
+                unread.append(place.name)
+            except OSError as error:
+                raise CheckpointError(f"{place} can't be read: {_reason(error)}") from error
+            else:
+                self._set_aside(unread)  # Only now, with another to go on from.
                 self._manager.reload()
+                return restored
         if damaged := [f"{name} ({reason})" for name, reason in self.ignored.items() if "damaged" in reason]:
             raise CheckpointError(
                 f"{self.folder} has no checkpoint that can be read: {'; '.join(damaged)}. Remove it to begin anew"
@@ -206,7 +212,7 @@ class Checkpoints:
     def _saving_errors(self) -> Iterator[None]:
         try:
             yield
-        except (*DAMAGE, FastkiError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, FastkiError) as error:
             step, self._saving = self._saving, None
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be saved in {self.folder}: {_reason(error)}"

@@ -210,6 +210,18 @@ def check_for_ten_seconds(checkpoints: Checkpoints) -> None:
         time.sleep(0.05)
 
 
+def test_a_checkpoint_that_may_not_be_read_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    save(tmp_path, state_of())
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("fastki.training.checkpoint.read_checkpoint", refuse)
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=r"3 can't be read: .*denied"):
+        checkpoints.restore(target_of(state_of()))
+    assert (tmp_path / "3").is_dir()
+
+
 def test_an_error_in_the_background_surfaces_once_at_the_next_check(tmp_path):
     def fail(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
