@@ -8,7 +8,7 @@ earlier checkpoints and a folder that is known to be unfinished. The layout is d
 from __future__ import annotations
 
 import contextlib
-import textwrap
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,11 @@ from fastki.training.checkpoint_items import to_items
 from fastki.training.checkpoint_loader import loader_writer
 from fastki.training.checkpoint_read import DAMAGE, Restored, read_checkpoint
 from fastki.training.state import TrainState
-from fastki.training.steps import ASSETS, LOADER, Steps, find_steps, set_aside
+from fastki.training.steps import ASSETS, LOADER, Steps, find_steps, record_sizes, set_aside
 
 _PATIENCE = 7200  # Seconds that a save in the background may take; openpi's.
-_LONGEST = 300
+_HALF = 150  # Characters of a reason's either end.
+_APPENDED = re.compile(r" \[(?:tensorstore_spec|os_error_code|source locations)=")
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Checkpoints:
         if self._saving is not None:
             with self._saving_errors():
                 self._manager.wait_until_finished()
+                if jax.process_index() == 0:
+                    record_sizes(self.folder / str(self._saving))
             self._saving = None
 
     def close(self) -> None:
@@ -174,17 +177,23 @@ class Checkpoints:
             MismatchError: it is of another model or recipe; all differences are listed.
             CheckpointError: there are checkpoints, and none can be read.
         """
+        unread: list[str] = []
         for step in reversed(self.steps().usable):
+            place = self.folder / str(step)
             try:
-                return read_checkpoint(self.folder / str(step), target)
+                restored = read_checkpoint(place, target)
             except DAMAGE as error:
-                reason = f"damaged: {_reason(error)}"
                 if jax.process_count() > 1:
-                    message = f"{self.folder / str(step)} is {reason}: remove it to use the one before"
+                    message = f"{place} is damaged: {_reason(error)}: remove it to use the one before"
                     raise CheckpointError(message) from error
-                self.ignored[str(step)] = reason
-                self._set_aside([str(step)])
+                self.ignored[place.name] = f"damaged: {_reason(error)}"
+                unread.append(place.name)
+            except OSError as error:
+                raise CheckpointError(f"{place} can't be read: {_reason(error)}") from error
+            else:
+                self._set_aside(unread)  # Only now, with another to go on from.
                 self._manager.reload()
+                return restored
         if damaged := [f"{name} ({reason})" for name, reason in self.ignored.items() if "damaged" in reason]:
             raise CheckpointError(
                 f"{self.folder} has no checkpoint that can be read: {'; '.join(damaged)}. Remove it to begin anew"
@@ -203,7 +212,7 @@ class Checkpoints:
     def _saving_errors(self) -> Iterator[None]:
         try:
             yield
-        except (*DAMAGE, FastkiError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, FastkiError) as error:
             step, self._saving = self._saving, None
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be saved in {self.folder}: {_reason(error)}"
@@ -211,6 +220,6 @@ class Checkpoints:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in one line, without the whole specification that TensorStore appends."""
-    text = str(error).partition("[tensorstore_spec")[0].strip().partition("\n")[0]
-    return textwrap.shorten(text, _LONGEST, placeholder=" …") or type(error).__name__
+    """An error in one line: what it was about and, at its end, why; without the specifications that storage appends."""
+    text = " ".join(_APPENDED.split(str(error).strip().partition("\n")[0])[0].split())
+    return f"{text[:_HALF]} … {text[-_HALF:]}" if len(text) > 2 * _HALF else text or type(error).__name__

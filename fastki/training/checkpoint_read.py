@@ -14,8 +14,8 @@ from fastki.training.checkpoint_loader import read_loader
 from fastki.training.state import TrainState
 from fastki.training.steps import LOADER
 
-DAMAGE = (OSError, ValueError, KeyError, RuntimeError)
-"""What Orbax and its storage raise where a file is not what it should be."""
+DAMAGE = (FileNotFoundError, ValueError, KeyError)
+"""What Orbax and its storage raise where a file is not what it should be; not what too little memory raises."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_checkpoint(place: Path, target: TrainState) -> Restored:
 
     Raises:
         MismatchError: it is of another model or recipe; all differences are listed.
-        OSError, ValueError, KeyError, RuntimeError: it is damaged.
+        FileNotFoundError, ValueError, KeyError: it is damaged.
         CheckpointError: the data's positions are of another number of processes.
     """
     wanted = to_items(target)

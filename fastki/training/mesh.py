@@ -58,8 +58,9 @@ def make_mesh(options: MeshOptions, devices: Sequence[jax.Device] | None = None)
     if count % options.fsdp:
         fitting = ", ".join(str(size) for size in range(1, count + 1) if count % size == 0)
         raise UsageError(f"fsdp {options.fsdp} does not divide the {count} devices: choose one of {fitting}")
-    shape = (count // options.fsdp, options.fsdp)
-    return Mesh(mesh_utils.create_device_mesh(shape, devices=devices), (DATA, FSDP))
+    grid = mesh_utils.create_device_mesh((count // options.fsdp, options.fsdp), devices=devices)
+    kinds = getattr(jax.sharding, "AxisType", None)  # JAX had one kind of axis, this one, before it had a name.
+    return Mesh(grid, (DATA, FSDP), **({} if kinds is None else {"axis_types": (kinds.Auto, kinds.Auto)}))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

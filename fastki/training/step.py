@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ from fastki.training.state import TrainState
 from fastki.training.trees import Tree
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Moving = tuple[jax.Array, Tree, Any, Tree | None]
+"""What a step changes: its number, the trainable parameters, the optimiser's state, the moving average."""
 
 T = TypeVar("T")
 
@@ -53,7 +55,6 @@ def make_step(loss_function: LossFunction, recipe: Recipe, mesh: Mesh, options: 
         loss, metrics, gradients = gradients_in(state, batch, key)
         norm, by_part = norms_by_part(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        updated = _update(state, gradients, optimizer, recipe.ema_decay)
         metrics |= {f"grad_norm/{part}": value for part, value in by_part.items()}
         metrics |= {
             "loss": loss,
@@ -62,7 +63,7 @@ def make_step(loss_function: LossFunction, recipe: Recipe, mesh: Mesh, options: 
             "learning_rate": rate(state.step),
             "finite": finite.astype(jnp.float32),
         }
-        return _choose(finite, updated, state), metrics
+        return _update_if(finite, state, gradients, optimizer, recipe.ema_decay), metrics
 
     return step
 
@@ -105,23 +106,26 @@ def _differentiate(
     return whole if accumulate == 1 else in_pieces
 
 
-def _update(
-    state: TrainState, gradients: Tree, optimizer: optax.GradientTransformation, ema_decay: float | None
+def _update_if(
+    finite: jax.Array,
+    state: TrainState,
+    gradients: Tree,
+    optimizer: optax.GradientTransformation,
+    ema_decay: float | None,
 ) -> TrainState:
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    ema = state.ema_params
-    if ema is not None and ema_decay is not None:
-        ema = update_average(ema, params, ema_decay)
-    return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state, ema_params=ema)
+    """The state after the update where ``finite``, else ``state`` itself.
 
+    A branch rather than a choice between two results: both of which, each as large as the model, would have to be kept.
+    """
 
-def _choose(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-    """``new`` where ``finite``; key and frozen parameters are the same in both."""
+    def update(moving: Moving) -> Moving:
+        step, params, opt_state, ema = moving
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        if ema is not None and ema_decay is not None:
+            ema = update_average(ema, params, ema_decay)
+        return step + 1, params, opt_state, ema
 
-    def moving(state: TrainState) -> tuple[object, ...]:
-        return state.step, state.params, state.opt_state, state.ema_params
-
-    chosen = jax.tree.map(lambda after, before: jnp.where(finite, after, before), moving(new), moving(old))
-    step, params, opt_state, ema_params = chosen
-    return dataclasses.replace(old, step=step, params=params, opt_state=opt_state, ema_params=ema_params)
+    moving = state.step, state.params, state.opt_state, state.ema_params
+    step, params, opt_state, ema = jax.lax.cond(finite, update, lambda same: same, moving)
+    return dataclasses.replace(state, step=step, params=params, opt_state=opt_state, ema_params=ema)

@@ -4,20 +4,24 @@ RUN/checkpoints/STEP/params/        all parameters for inference, in openpi's la
                      train_state/   what training goes on from besides
                      loader/        where each process was in the data
                      assets/        what else inference needs: the caller's
+                     sizes.json     of the first three's files: one that is lost or cut off is found before it is read
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastki.errors import CheckpointError
+from fastki.files import write_text
 
 PARAMS, TRAIN_STATE, LOADER, ASSETS = "params", "train_state", "loader", "assets"
 _STEP_RECORD, _TREE_RECORD, _STORE = "_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"
 _UNFINISHED, _SET_ASIDE = ".orbax-checkpoint-tmp", ".damaged"
+_SIZES = "sizes.json"
 _MAX_RECORD = 1 << 26
 
 
@@ -26,7 +30,7 @@ class Steps:
     """What :func:`find_steps` found.
 
     Attributes:
-        usable: steps in ascending order whose records are whole. Damage within an array shows when it is read.
+        usable: steps in ascending order whose records and sizes of files are as they should be.
         ignored: name of a folder → why it is no usable checkpoint, in one phrase.
     """
 
@@ -66,9 +70,20 @@ def find_steps(folder: Path, *, training: bool = True) -> Steps:
 
 def set_aside(place: Path) -> Path:
     """Rename a damaged step's folder, so that its number is free and its files are kept; the new path."""
-    names = (place.with_name(f"{place.name}{_SET_ASIDE}{number or ''}") for number in range(1000))
+    names = (place.with_name(f"{place.name}{_SET_ASIDE}{number or ''}") for number in itertools.count())
     target = next(name for name in names if not name.exists())
     return place.rename(target)
+
+
+def record_sizes(place: Path) -> None:
+    """Note the size of each file of a step that has just been saved whole."""
+    write_text(place / _SIZES, json.dumps(_sizes(place, (PARAMS, TRAIN_STATE, LOADER))))
+
+
+def _sizes(place: Path, items: Iterable[str]) -> dict[str, int]:
+    """Bytes by path of all files of some items; assets are the caller's, who may change them."""
+    files = sorted(file for item in items for file in (place / item).rglob("*") if file.is_file())
+    return {file.relative_to(place).as_posix(): file.stat().st_size for file in files}
 
 
 def _why_not(place: Path, training: bool) -> str | None:
@@ -84,11 +99,28 @@ def _why_not(place: Path, training: bool) -> str | None:
     record = _read_json(place / _STEP_RECORD)
     if not isinstance(record, dict) or not record.get("commit_timestamp_nsecs"):
         return f"damaged: {_STEP_RECORD} is missing or broken"
-    for item in (PARAMS, TRAIN_STATE) if training else (PARAMS,):
+    items = (PARAMS, TRAIN_STATE) if training else (PARAMS,)
+    for item in items:
         if not isinstance(_read_json(place / item / _TREE_RECORD), dict):
             return f"damaged: {item}/{_TREE_RECORD} is missing or broken"
         if not (place / item / _STORE).is_file() or not (place / item / _STORE).stat().st_size:
             return f"damaged: {item}/{_STORE} is missing or empty"
+    return _wrong_size(place, (*items, LOADER) if training else items)
+
+
+def _wrong_size(place: Path, items: tuple[str, ...]) -> str | None:
+    """What is wrong with the sizes of files, where they were noted (openpi notes none, a killed run not always)."""
+    sizes = _read_json(place / _SIZES)
+    if not isinstance(sizes, dict):
+        return None
+    present = _sizes(place, items)
+    for name, size in sizes.items():
+        if name.partition("/")[0] not in items:
+            continue
+        if name not in present:
+            return f"damaged: {name} is missing"
+        if present[name] != size:
+            return f"damaged: {name} has {present[name]:,} of {size} bytes"
     return None
 
 

@@ -26,12 +26,18 @@ MAKERS = Path(__file__).parents[1] / "makers"
 
 
 class Toy:
-    """One process of ``toy_training.py`` under way."""
+    """One process of ``toy_training.py`` under way; ``before``, if any, is Python that has to execute its arguments."""
 
-    def __init__(self, runs: tuple[Any, ...], *, devices: int, environment: Mapping[str, str], **options: Any) -> None:
+    def __init__(
+        self, runs: tuple[Any, ...], *, devices: int, environment: Mapping[str, str], before: str = ""
+    ) -> None:
         flags = f"--xla_force_host_platform_device_count={devices}"
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(MAKERS / "toy_training.py"), json.dumps(to_plain(list(runs)))],
+            [
+                sys.executable,
+                *(["-c", before] if before else []),
+                *("-W", "error", str(MAKERS / "toy_training.py"), json.dumps(to_plain(list(runs)))),
+            ],
             env={
                 **os.environ,
                 "XLA_FLAGS": flags,
@@ -43,7 +49,6 @@ class Toy:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,
         )
 
     def results(self) -> list[dict[str, Any]]:
@@ -62,8 +67,8 @@ def start_toy() -> Any:
     """``start_toy(*runs, devices=1, **environment)``: a process of them; none outlives the test."""
     started: list[Toy] = []
 
-    def start(*runs: Any, devices: int = 1, environment: Mapping[str, str] | None = None, **options: Any) -> Toy:
-        started.append(Toy(runs, devices=devices, environment=environment or {}, **options))
+    def start(*runs: Any, devices: int = 1, environment: Mapping[str, str] | None = None, before: str = "") -> Toy:
+        started.append(Toy(runs, devices=devices, environment=environment or {}, before=before))
         return started[-1]
 
     yield start

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -27,6 +29,13 @@ FULL = Recipe(
 @pytest.mark.parametrize("recipe", [Recipe(), FULL])
 def test_there_and_back_through_json(recipe):
     assert from_plain(Recipe, json.loads(json.dumps(to_plain(recipe)))) == recipe
+
+
+def test_configurations_and_listings_of_checkpoints_load_no_heavy_library():
+    modules = ", ".join(f"fastki.training.{name}" for name in ("recipe", "hosts", "steps", "interruption"))
+    code = f"import {modules}, sys; print([name for name in ('jax', 'optax', 'orbax') if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_micro_batches_draw_each_their_own_noise():
 
 def test_every_row_falls_into_one_micro_batch():
     def average(params, batch, key):
-        loss, metrics = quiet_loss(params, batch, key)
+        loss, _ = quiet_loss(params, batch, key)
         return loss, {"mean": jnp.mean(batch["actions"])}
 
     state, step = compiled(dataclasses.replace(RECIPE, accumulate=4), average)
