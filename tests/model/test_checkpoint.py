@@ -198,6 +198,14 @@ def test_saving_says_where_it_cannot_write(params, tmp_path):
         save_openpi(tmp_path / "file", params)
     with pytest.raises(UsageError, match="not on this machine"):
         save_openpi("memory://bucket/out", params)
+    with pytest.raises(UsageError, match=r"has a \[ in its path"):
+        save_openpi(tmp_path / "run[1]", params)
+
+
+def test_names_of_folders_may_be_odd(params, tmp_path):
+    for name in ("a b%20c#d", "ü*?", "~x"):
+        save_openpi(tmp_path / name, params)
+        assert same(load_openpi(tmp_path / name, params).params, params)
 
 
 def test_saving_without_permission_is_one_line(params, tmp_path, monkeypatch):

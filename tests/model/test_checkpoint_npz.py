@@ -52,8 +52,8 @@ def test_a_pi0_fast_model_takes_nothing_else(npz):
 
 
 def test_a_definition_draws_the_rest(npz):
-    loaded = load_paligemma(npz, definition_of(), seed=1)
-    kernel = loaded.params["action_out_proj"]["kernel"]
+    loaded = load_paligemma(npz, definition_of(kind="pi0_fast", state_token=True), seed=1)
+    kernel = loaded.params["state_token_proj"]["kernel"]
     assert isinstance(kernel, np.ndarray)
     assert 0 < np.abs(kernel).max() < 7
 
@@ -72,13 +72,15 @@ def test_other_floats_become_what_the_model_has(tmp_path, stored):
 def test_sharding_and_dtype_are_as_asked_for(npz):
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     loaded = load_paligemma(npz, sevens(), dtype=jnp.bfloat16, sharding=sharding)
-    assert {(leaf.dtype, leaf.sharding) for leaf in jax.tree.leaves(loaded.params)} == {(jnp.bfloat16, sharding)}
+    assert {(leaf.dtype, leaf.sharding) for leaf in jax.tree.leaves(loaded.params)} == {
+        (jnp.dtype(jnp.bfloat16), sharding)
+    }
 
 
 def test_pictures_of_another_size_are_refused_or_interpolated(tmp_path, npz):
     base = SIZES["dummy"]
     larger = ModelSize("own", VisionSize(56, 14, 32, 2, 128, 2), base.backbone, base.expert)
-    with pytest.raises(UsageError, match="pictures of 28 × 28 pixels, the model at 56 × 56.*resize_positions = true"):
+    with pytest.raises(UsageError, match=r"pictures of 28 × 28 pixels, the model at 56 × 56.*resize_positions = true"):
         load_paligemma(npz, sevens(size=larger))
     rules = dataclasses.replace(BACKBONE_ONLY, resize_positions=True)
     loaded = load_paligemma(npz, sevens(size=larger), rules=rules)
