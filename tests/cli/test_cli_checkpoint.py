@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -74,6 +76,18 @@ def test_damage_is_one_line(refused, saved):
     assert "not valid JSON" in refused("inspect", str(saved))
     (saved / "params/_METADATA").unlink()
     assert "_METADATA is missing" in refused("inspect", str(saved / "params"))
+
+
+def test_a_checkpoint_by_url_is_known_for_one(refused, saved):
+    memory = fsspec.filesystem("memory")
+    home = uuid.uuid4().hex
+    for name in ("params/_METADATA", "params/manifest.ocdbt"):
+        memory.pipe_file(f"/{home}/3000/{name}", (saved / name).read_bytes())
+    for inside in ("", "/params"):
+        message = refused("inspect", f"memory://{home}/3000{inside}")
+        assert f"memory://{home}/3000{inside} is a model's checkpoint: copy it to this machine" in message
+    assert "is no dataset" in refused("inspect", f"memory://{home}")
+    memory.rm(f"/{home}", recursive=True)
 
 
 def test_names_of_arrays_are_not_markup(cli, tmp_path):
