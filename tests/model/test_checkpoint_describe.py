@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from checkpoint_maker import params_of
 
+from fastki.errors import DataError
 from fastki.model.checkpoint_describe import describe
 from fastki.model.checkpoint_save import save_openpi
 from fastki.model.config import LoraConfig
@@ -38,7 +40,6 @@ def test_names_shapes_and_dtypes_are_those_that_were_saved(saved):
 
 
 def test_no_array_is_read(saved, tmp_path):
-    import shutil
 
     folder = Path(shutil.copytree(saved, tmp_path / "copy"))
     for file in folder.rglob("ocdbt.process_0/d/*"):
@@ -50,3 +51,11 @@ def test_looking_needs_no_jax(saved):
     code = f"from fastki.model.checkpoint_describe import describe; describe({str(saved)!r}); import sys; "
     code += "print([name for name in ('jax', 'flax', 'orbax') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("library", ["tensorstore", "orbax.checkpoint"])
+def test_an_absent_library_is_named(saved, tmp_path, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(DataError, match=r"`pip install 'fastki\[train\]'`"):
+        describe(saved) if library == "tensorstore" else save_openpi(tmp_path, params_of())
+    assert list(tmp_path.iterdir()) == []
