@@ -10,7 +10,7 @@ import typer
 from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.terminal import Terminal
-from fastki.cli.things import names_checkpoint, names_tokenizer, open_either
+from fastki.cli.things import names_checkpoint, names_tokenizer, open_looked_at
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 from fastki.sequence.options import TextOptions
@@ -60,7 +60,7 @@ def _inspect_dataset(terminal: Terminal, uri: str, reading: OpenOptions, out: Pa
     from fastki.tokenizer.pipeline import DEFAULT_HORIZON
 
     with terminal.progress() as progress:
-        dataset = open_either(uri, reading, progress=lambda done, total: progress("listing", done, total))
+        dataset = open_looked_at(uri, reading, progress=lambda done, total: progress("listing", done, total))
         summary = summarize(dataset, progress=lambda done, total: progress("statistics", done, total))
         sheet = contact_sheet(dataset, progress=lambda done, total: progress("frames", done, total))
     written = [figures.save(figures.dataset_overview(summary), out / "dataset.png")]

@@ -43,6 +43,23 @@ def names_checkpoint(name: str) -> bool:
     return is_local(path) and is_checkpoint(path)
 
 
+def open_looked_at(name: str, reading: OpenOptions, *, progress: Progress | None = None) -> Dataset:
+    """The dataset ``name``, where a checkpoint could have stood as well; one by URL is not fetched to be looked at."""
+    from fastki.data.hub import SCHEME
+    from fastki.data.paths import as_path, exists, is_remote
+    from fastki.model.checkpoint_folder import PARAMS, TREE
+
+    try:
+        return open_either(name, reading, progress=progress)
+    except DataError as error:
+        if not is_remote(name) or name.startswith(SCHEME):
+            raise
+        root = as_path(name)
+        if exists(root / PARAMS / TREE) or exists(root / TREE):
+            raise DataError(f"{name} is a model's checkpoint: copy it to this machine to look into it") from error
+        raise
+
+
 def open_either(name: str, reading: OpenOptions, *, progress: Progress | None = None) -> Dataset:
     """The dataset ``name``, where a tokenizer could have stood; if it is neither, the message says so."""
     from fastki.data import open_with

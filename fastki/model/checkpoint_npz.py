@@ -30,6 +30,7 @@ from fastki.model.checkpoint_place import Placing, resize_positions
 from fastki.model.checkpoint_remote import local_file
 
 _PREFIX, _OURS, _SUFFIX = "params/", "PaliGemma/", ".npy"
+_BFLOAT16: np.dtype[Any] = np.dtype(jnp.bfloat16)
 _HEADER = 4096
 """Bytes in which the header of any array of weights fits."""
 BACKBONE_ONLY = LoadRules(missing=("lora", "expert", "actions", "state_token"))
@@ -103,9 +104,8 @@ def _entries(archive: zipfile.ZipFile, file: Path) -> Iterator[_Entry]:
 
 def _float_type(stored: np.dtype[Any]) -> np.dtype[Any] | None:
     if stored.kind == "V" and stored.itemsize == 2 and stored.names is None:
-        return np.dtype(jnp.bfloat16)
-    found: np.dtype[Any] | None = stored if stored.kind == "f" else None
-    return found
+        return _BFLOAT16
+    return stored if stored.kind == "f" else None
 
 
 def _read(archive: zipfile.ZipFile, entry: _Entry) -> NDArray[Any]:

@@ -99,7 +99,8 @@ class _Cached:
             ) from error
 
     def _update(self, files: Mapping[str, Stamp], record: dict[str, Stamp], progress: Progress | None) -> None:
-        todo = [name for name in files if record.get(name) != files[name] or not self._path(name).is_file()]
+        paths = {name: self._path(name) for name in files}
+        todo = [name for name in files if record.get(name) != files[name] or not paths[name].is_file()]
         for name in set(record) - set(files):
             self._path(name).unlink(missing_ok=True)
         record = {name: stamp for name, stamp in record.items() if name in files and name not in todo}

@@ -60,6 +60,8 @@ def _target(path: str | os.PathLike[str]) -> Path:
     folder = None if is_remote(name) else as_path(name)
     if folder is None or not is_local(folder):
         raise UsageError(f"{name} is not on this machine: save to a folder here and copy that")
+    if "[" in str(folder.resolve()):  # Orbax takes it for a pattern, finds nothing, and leaves out half of its files.
+        raise UsageError(f"{folder} has a [ in its path, which Orbax can't write to: choose another folder")
     return folder if folder.name == PARAMS else folder / PARAMS
 
 
