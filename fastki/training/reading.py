@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fastki.errors import DataError, FastkiError
 from fastki.training.batch import TrainingBatch, woven
+from fastki.training.pipes import receive, send
 from fastki.training.source import Source
 
 MAX_ATTEMPTS = 3
@@ -95,7 +96,7 @@ class Workers:
             for _ in range(MAX_ATTEMPTS):
                 try:
                     worker.pipe.send(plan)
-                    batch, error, trace = worker.pipe.recv()
+                    batch, error, trace = receive(worker.pipe)
                     break
                 except (EOFError, OSError):
                     worker = self._replace(worker)
@@ -179,4 +180,4 @@ def serve(pipe: Connection, reader: Reader) -> None:
 def _send(pipe: Connection, answer: tuple[TrainingBatch | None, FastkiError | None, str | None]) -> None:
     """Send, unless the parent is gone, and with it whoever wanted the batch: the next look at the pipe tells."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        pipe.send(answer)
+        send(pipe, answer)

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lerobot_maker import Clips, LeRobotFactory
 from toy_source import ToySource
 
+from fastki.data import open_dataset
 from fastki.errors import DataError, UsageError
 from fastki.sequence.assemble import Assembler
+from fastki.sequence.resize import resize_with_pad
 from fastki.training.batch import Tally
-from fastki.training.loader import Loader
+from fastki.training.loader import Loader, open_loader
 from fastki.training.loader_config import LoaderConfig
 from fastki.training.source import open_windows
 
@@ -201,7 +204,7 @@ CONTINUED = """
 import json, sys
 sys.path.insert(0, {makers!r})
 from toy_source import ToySource
-from fastki.training.loader import Loader
+from fastki.training.loader import Loader, open_loader
 from fastki.training.loader_config import LoaderConfig
 
 if __name__ == "__main__":
@@ -229,3 +232,22 @@ def test_a_tally_adds_up():
     tally.add(ToySource().read(np.arange(6)))
     assert tally == Tally(10, 4, 2, 2, 6)
     assert tally.report() == "10 examples, 2 truncated (20.00%): 2 tokens with loss and 6 others lost"
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_videos_are_read_at_random_in_a_worker(tmp_path, make, tokenizer, version):
+    rng, clips = np.random.default_rng(0), Clips()
+    episodes = [
+        {name: rng.normal(size=(24, 8)).astype(np.float32) for name in ("action", "observation.state")}
+        for _ in range(3)
+    ]
+    top = "observation.images.top"
+    dataset = open_dataset(LeRobotFactory(tmp_path, clips)(episodes, version=version, videos=(top,)))
+    assembler = dataclasses.replace(make(max_token_len=300), slots={"base_0_rgb": top})
+    config = LoaderConfig(6, num_workers=1)
+    with open_loader(dataset, assembler, config) as loader:
+        given = next(loader)
+    assert len(set(given.episodes.tolist())) > 1
+    for row, (episode, start) in enumerate(zip(given.episodes.tolist(), given.starts.tolist(), strict=True)):
+        picture = resize_with_pad(dataset[episode].images[top][start], 32, 32)
+        np.testing.assert_array_equal(given.batch.observation.images["base_0_rgb"][row], picture)
