@@ -76,6 +76,11 @@ def train(
         Path | None, _how("TOML file with values of the configuration, which options and --set override.")
     ] = None,
     print_config: Annotated[bool, _how("Print the configuration as TOML and stop.", "--print-config")] = False,
+    compare: Annotated[
+        str | None,
+        _how("Modes to compare, such as ki,joint,flow,fast; or values, such as ki_fast_loss_weight=0.1,1,10."),
+    ] = None,
+    seeds: Annotated[int, _how("Runs of each that --compare trains.", min=1)] = 3,
     resume: Annotated[bool, _where("Go on with the run that --out holds.", "--resume")] = False,
     overwrite: Annotated[bool, _where("Delete the run that --out holds, and begin anew.", "--overwrite")] = False,
     keep: Annotated[int | None, _where("Newest checkpoints that stay.", min=1, show_default="2")] = None,
@@ -121,6 +126,11 @@ def train(
         sys.stdout.write(to_toml(asked))
         return
     announce_compilation(terminal)
+    if compare is not None:
+        from fastki.cli.train_compare import compare as compare_runs
+
+        compare_runs(terminal, asked, compare, seeds, OUT / "compare" if out == OUT / "train" else out)
+        return
     _train(terminal, asked, out, resume=resume, overwrite=overwrite, trackers=(tensorboard, wandb), evaluate=evaluate)
 
 

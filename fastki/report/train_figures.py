@@ -68,5 +68,6 @@ def _curve(axis: Axes, rows: Sequence[Row], name: str, color: str, label: str) -
 
 
 def _bare(axis: Axes) -> None:
+    axis.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)

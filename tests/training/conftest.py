@@ -1,4 +1,4 @@
-"""A small dataset and what makes examples of it; processes that train the toy model, with as many fake devices as wanted."""
+"""A small dataset and what makes examples of it; processes that train the toy model on fake devices."""
 
 from __future__ import annotations
 

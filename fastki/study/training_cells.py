@@ -1,0 +1,141 @@
+"""Training runs as the cells of a study: what is compared, and how one run becomes a row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastki.config import from_plain, with_settings
+from fastki.errors import FastkiError, UsageError
+from fastki.model.config import MODES
+from fastki.study.cells import Cell, Row, Shard
+from fastki.training.config import TrainConfig
+
+CURVE_POINTS = 10
+"""Measurements on held-out windows during a run."""
+_FRAMES = 256
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the things compared.
+
+    Attributes:
+        name: in tables.
+        settings: ``a.b=c`` each, as of ``--set``.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+
+
+def variants_of(words: str) -> tuple[Variant, ...]:
+    """What ``--compare`` means: modes, or the values of one name of the configuration.
+
+    >>> [variant.name for variant in variants_of("ki,joint")]
+    ['ki', 'joint']
+    >>> variants_of("ki_fast_loss_weight=0.1,1")[0]
+    Variant(name='ki_fast_loss_weight=0.1', settings=('ki_fast_loss_weight=0.1',))
+
+    Raises:
+        UsageError: a mode that is none, one variant only, or one twice.
+    """
+    name, equals, values = words.partition("=")
+    given = [word.strip() for word in (values if equals else words).split(",") if word.strip()]
+    if not equals and (unknown := [word for word in given if word not in MODES]):
+        raise UsageError(f"--compare {unknown[0]} is no mode: use {', '.join(MODES)}, or NAME=VALUE,VALUE,…")
+    if len(given) < 2 or len(set(given)) < len(given):
+        raise UsageError(f"--compare {words}: give two or more different ones, joined by commas")
+    if equals:
+        return tuple(Variant(f"{name.strip()}={value}", (f"{name.strip()}={value}",)) for value in given)
+    return tuple(Variant(mode, (f"mode={mode}",)) for mode in given)
+
+
+def variant_config(base: dict[str, Any], settings: Sequence[str], seed: int) -> TrainConfig:
+    """The run of a variant: the same budget, and the same data in the same order, for all variants of a seed.
+
+    Args:
+        base: the plain values of a :class:`TrainConfig`.
+        settings: of the variant.
+        seed: of the run.
+
+    Raises:
+        UsageError: a name or value is none.
+    """
+    config = from_plain(TrainConfig, with_settings(base, list(settings)))
+    every = max(1, config.steps // CURVE_POINTS)
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        loader=dataclasses.replace(config.loader, seed=seed),
+        save=dataclasses.replace(config.save, eval_every=every, every=max(every, config.steps // 2), keep=1),
+    )
+
+
+def train_rows(shard: Shard, cells: Sequence[Cell]) -> Iterator[tuple[int, Row]]:
+    """Train and measure each cell; see :data:`fastki.study.cells.Work`.
+
+    ``shard.context`` has ``base`` (plain configuration) and ``folder`` (where runs are kept until they are measured).
+    """
+    for place, cell in enumerate(cells):
+        try:
+            yield place, _row(shard.context, cell)
+        except FastkiError as error:
+            yield place, {"error": str(error)}
+
+
+def _row(context: dict[str, Any], cell: Cell) -> Row:
+    from fastki.evaluation.heldout import HeldOut
+    from fastki.evaluation.open_loop import OpenLoopOptions, measure_open_loop
+    from fastki.evaluation.policy import Policy
+    from fastki.training.card import load_assets, save_assets
+    from fastki.training.loop import build, train
+    from fastki.training.prepare import prepare
+    from fastki.training.run_folder import RunFolder
+
+    config = variant_config(context["base"], cell.parameters["settings"], cell.parameters["seed"])
+    folder = RunFolder(Path(context["folder"]) / f"{cell.group}-{cell.parameters['seed']}")
+    setup = prepare(config)
+    machinery = build(setup, folder)
+    save_assets(folder.assets, setup)
+    heldout = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
+    curve = _Curve()
+    outcome = train(machinery, curve, evaluate=heldout)
+    if outcome.interrupted is not None:
+        raise SystemExit(1)  # It is saved, and goes on from there when the comparison does.
+    episodes = setup.heldout if len(setup.heldout) else setup.train
+    policy = Policy(load_assets(folder.assets), outcome.params)
+    measured = measure_open_loop(policy, setup.dataset, episodes, OpenLoopOptions(most=_FRAMES))
+    final = heldout(outcome.params)
+    return {
+        **final,
+        **{f"{head}_error": measured.row(head).of_mean for head in policy.heads},
+        "steps": outcome.step,
+        "curve": curve.points,
+    }
+
+
+class _Curve:
+    """Keeps what is measured during a run, and nothing else."""
+
+    def __init__(self) -> None:
+        self.points: list[dict[str, float]] = []
+
+    def begun(self, first: int, last: int) -> None:
+        """Nothing."""
+
+    def stepped(self, step: int, metrics: dict[str, float]) -> None:
+        """Nothing."""
+
+    def timed(self, speed: object) -> None:
+        """Nothing."""
+
+    def saved(self, step: int) -> None:
+        """Nothing."""
+
+    def evaluated(self, step: int, measured: dict[str, float]) -> None:
+        """A point of the curve."""
+        self.points.append({"step": step, **measured})
