@@ -33,6 +33,11 @@ class FrameSource(Protocol):
         ...
 
 
+def held_bytes(frames: FrameSource) -> int:
+    """Memory that ``frames`` hold on to for as long as they are kept: 0 where each is read anew."""
+    return int(getattr(frames, "held_bytes", 0))
+
+
 @dataclass(frozen=True, eq=False)
 class Episode:
     """One recorded demonstration; arrays are read-only and finite.

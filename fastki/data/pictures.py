@@ -57,10 +57,13 @@ def as_picture(array: NDArray[Any], *, where: str) -> NDArray[np.uint8]:
 
 
 class LazyFrames:
-    """The frames of one camera in one episode, each made when it is asked for."""
+    """The frames of one camera in one episode, each made when it is asked for.
 
-    def __init__(self, length: int, make: Callable[[int], NDArray[np.uint8]]) -> None:
-        self._length, self._make = length, make
+    ``held_bytes`` is what they are made of, where that stays in memory.
+    """
+
+    def __init__(self, length: int, make: Callable[[int], NDArray[np.uint8]], *, held_bytes: int = 0) -> None:
+        self._length, self._make, self.held_bytes = length, make, held_bytes
 
     def __len__(self) -> int:
         """T."""

@@ -6,6 +6,7 @@ images show. The same seed gives the same actions to the bit; episode i is the s
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import replace
 from urllib.parse import parse_qsl
@@ -102,7 +103,6 @@ class RenderedFrames:
 
     def __init__(self, scene: Scene, rollout: Rollout, camera: str, size: int) -> None:
         self._scene, self._rollout, self._camera, self._size = scene, rollout, camera, size
-        self._still: Canvas | None = None
 
     def __len__(self) -> int:
         """T."""
@@ -116,14 +116,18 @@ class RenderedFrames:
         scene, state = self._scene, self._rollout.state[frame].astype(np.float64)
         moved = (scene.objects[scene.task.object], place_of(scene, self._rollout, frame))
         if self._camera == CAMERAS[1]:
-            return render(paint_still(wrist_camera(state[:7]), self._resting(), size=self._size), [moved], state)
-        if self._still is None:
-            self._still = paint_still(exterior_camera(), self._resting(), size=self._size)
-        return render(self._still, [moved], state)
+            return render(paint_still(wrist_camera(state[:7]), _resting(scene), size=self._size), [moved], state)
+        return render(_still_exterior(scene, self._size), [moved], state)
 
-    def _resting(self) -> list[tuple[Item, NDArray[np.float64]]]:
-        """The things that stay where they are, with their centres."""
-        scene = self._scene
-        items = [(item, np.array([item.x, item.y, 0.004])) for item in scene.targets]
-        rest = [item for place, item in enumerate(scene.objects) if place != scene.task.object]
-        return items + [(item, np.array([item.x, item.y, OBJECT_RADIUS])) for item in rest]
+
+@functools.lru_cache(maxsize=64)
+def _still_exterior(scene: Scene, size: int) -> Canvas:
+    """What the exterior camera sees all the time."""
+    return paint_still(exterior_camera(), _resting(scene), size=size)
+
+
+def _resting(scene: Scene) -> list[tuple[Item, NDArray[np.float64]]]:
+    """The things that stay where they are, with their centres."""
+    items = [(item, np.array([item.x, item.y, 0.004])) for item in scene.targets]
+    rest = [item for place, item in enumerate(scene.objects) if place != scene.task.object]
+    return items + [(item, np.array([item.x, item.y, OBJECT_RADIUS])) for item in rest]

@@ -20,6 +20,7 @@ Color = tuple[int, int, int]
 _LIGHT = np.array([0.35, -0.45, 0.82])
 _METAL = (205, 208, 214)
 _DARK = (75, 80, 92)
+_WOOD = np.array([[196.0, 170.0, 138.0], [189.0, 163.0, 131.0]])
 _FAR = 1e9
 _PARTS = 4
 
@@ -101,10 +102,10 @@ def _room(eye: Floats, rays: Floats) -> tuple[Floats, Floats]:
     depth = np.where(down, -eye[2] / np.where(down, rays[:, 2], -1.0), _FAR)
     x, y = eye[0] + depth * rays[:, 0], eye[1] + depth * rays[:, 1]
     on_table = down & (x > -0.25) & (x < 0.85) & (np.abs(y) < 0.6)
-    checks = (np.floor(x / 0.1) + np.floor(y / 0.1)) % 2
-    wood = np.array([196.0, 170.0, 138.0]) - 7.0 * checks[:, None]
-    wall = np.array([112.0, 120.0, 130.0]) + 25.0 * rays[:, 2:3]
-    return depth, np.where(on_table[:, None], wood, wall)
+    color = np.array([112.0, 120.0, 130.0]) + 25.0 * rays[:, 2:3]
+    checks = (np.floor(x[on_table] / 0.1) + np.floor(y[on_table] / 0.1)).astype(np.int64) % 2
+    color[on_table] = _WOOD[checks]
+    return depth, color
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.data.dims import parse_dims
-from fastki.data.episode import Dataset, Episode, FloatArray, FrameSource
+from fastki.data.episode import Dataset, Episode, FloatArray, FrameSource, held_bytes
 from fastki.data.options import OpenOptions, Progress
 from fastki.errors import DataError, UsageError
 
@@ -145,6 +145,7 @@ class _Picked:
 
     def __init__(self, source: FrameSource, frames: NDArray[Any]) -> None:
         self._source, self._frames = source, frames
+        self.held_bytes = held_bytes(source)
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -8,6 +8,7 @@ Axis letters: N lines, B examples, S text segments, H horizon, D action dimensio
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from dataclasses import dataclass
@@ -57,11 +58,13 @@ class CotrainFile:
         path: of the file.
         offsets: int64 ``[N]``, where each line that is not blank begins.
         lines: int64 ``[N]``, its number, from 1.
+        fingerprint: hex, of the file's bytes.
     """
 
     path: Path
     offsets: NDArray[np.int64]
     lines: NDArray[np.int64]
+    fingerprint: str
 
     def __len__(self) -> int:
         """N."""
@@ -115,7 +118,7 @@ def open_cotrain(path: Path) -> CotrainFile:
     Raises:
         DataError: it can't be read, has no line, or one that is none such.
     """
-    offsets, lines, offset = [], [], 0
+    offsets, lines, offset, digest = [], [], 0, hashlib.sha256()
     try:
         with path.open("rb") as file:
             for number in itertools.count(1):
@@ -127,11 +130,12 @@ def open_cotrain(path: Path) -> CotrainFile:
                     offsets.append(offset)
                     lines.append(number)
                 offset += len(line)
+                digest.update(line)
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror or error}): give a JSONL file") from error
     if not offsets:
         raise DataError(f'{path} holds no line: write {{"image": …, "prompt": …, "answer": …}}, one a line')
-    return CotrainFile(path, np.array(offsets, np.int64), np.array(lines, np.int64))
+    return CotrainFile(path, np.array(offsets, np.int64), np.array(lines, np.int64), digest.hexdigest()[:32])
 
 
 def _parsed(line: bytes, where: str) -> Question:
@@ -172,6 +176,11 @@ class CotrainSource:
     assembler: Assembler
     horizon: int
     images: bool = True
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the file."""
+        return self.file.fingerprint
 
     def __len__(self) -> int:
         return len(self.file)

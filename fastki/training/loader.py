@@ -66,7 +66,7 @@ class Loader(Iterator[TrainingBatch]):
                 f"batch_size {config.batch_size} can't be shared out among {process_count} processes: use a multiple "
                 f"of {process_count}"
             )
-        self._windows, self._config = windows, config
+        self._windows, self._cotrain, self._config = windows, cotrain, config
         lines = 0 if cotrain is None else len(cotrain)
         self._order = Order(len(windows), lines, config.cotrain_weight if lines else 0.0, config.seed)
         self._share = config.batch_size // process_count
@@ -155,9 +155,8 @@ class Loader(Iterator[TrainingBatch]):
         """What the order depends on."""
         return {
             "seed": self._config.seed,
-            "data": self._windows.dataset.info.fingerprint,
-            "windows": self._order.windows,
-            "cotrain_lines": self._order.lines,
+            "data": self._windows.fingerprint,
+            "cotrain": None if self._cotrain is None else self._cotrain.fingerprint,
             "cotrain_weight": self._order.weight,
         }
 

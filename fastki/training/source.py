@@ -6,15 +6,16 @@ Axis letters: B examples.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.data import Dataset, Episode, FrameSource
+from fastki.data import Dataset, Episode
+from fastki.data.episode import held_bytes
 from fastki.data.gather import Episodes
 from fastki.data.options import Progress
+from fastki.data.views import derived
 from fastki.errors import UsageError
 from fastki.sequence.assemble import Assembler, Examples
 from fastki.sequence.resize import resize_with_pad
@@ -25,6 +26,11 @@ from fastki.training.windows import Windows, find_windows
 
 class Source(Protocol):
     """Examples by number. Pickled, it goes to worker processes; read by several threads."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Same examples, same numbers, same value."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -43,6 +49,7 @@ class WindowSource:
         images: decode the pictures too.
         episodes: kept arrays of episodes, where not all of them fit as ``examples``.
         examples: kept examples of whole episodes, tokenized: only where those of all episodes fit.
+        opened: kept episodes as they were read, with all that their pictures are made of.
         pictures: kept pictures, at the model's size.
     """
 
@@ -52,10 +59,16 @@ class WindowSource:
     images: bool
     episodes: ByteCache[Episode]
     examples: ByteCache[Examples] | None
+    opened: ByteCache[Episode]
     pictures: ByteCache[NDArray[np.uint8]]
 
     def __len__(self) -> int:
         return len(self.windows)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data and of which windows they are."""
+        return derived(self.dataset.info.fingerprint, self.windows.fingerprint)
 
     def read(self, places: NDArray[np.int64]) -> TrainingBatch:
         """See :class:`Source`.
@@ -78,35 +91,41 @@ class WindowSource:
         return every.take(np.searchsorted(every.frame, starts))
 
     def _episode(self, index: int) -> Episode:
-        return self.episodes.get(index, lambda: self._read(index))
+        return self.episodes.get(index, lambda: self._light(index))
 
-    def _read(self, index: int) -> Episode:
-        episode = self.dataset.read(index)
+    def _light(self, index: int) -> Episode:
+        """An episode whose pictures come through the caches: it holds nothing but its arrays."""
+        episode = self._open(index)
+        return replace(episode, images={name: _KeptFrames(self, index, name, len(episode)) for name in episode.images})
+
+    def _open(self, index: int) -> Episode:
+        return self.opened.get(index, lambda: self.dataset.read(index))
+
+    def picture(self, index: int, camera: str, frame: int) -> NDArray[np.uint8]:
+        """A camera's picture at the model's size, uint8 ``[h, w, 3]``."""
+        return self.pictures.get((index, camera, frame), lambda: self._made(index, camera, frame))
+
+    def _made(self, index: int, camera: str, frame: int) -> NDArray[np.uint8]:
         size = self.assembler.shape.image_size
-        frames = {
-            name: _KeptFrames(source, self.pictures, (index, name), size) for name, source in episode.images.items()
-        }
-        return replace(episode, images=frames)
-
-
-class _KeptFrames:
-    """Frames of a camera at the model's size; those in the cache are not made again."""
-
-    def __init__(
-        self, source: FrameSource, cache: ByteCache[NDArray[np.uint8]], camera: tuple[int, str], size: int
-    ) -> None:
-        self._source, self._cache, self._camera, self._size = source, cache, camera, size
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
-        return self._cache.get((*self._camera, frame), partial(self._made, frame))
-
-    def _made(self, frame: int) -> NDArray[np.uint8]:
-        picture = resize_with_pad(self._source[frame], self._size, self._size)
+        picture = resize_with_pad(self._open(index).images[camera][frame], size, size)
         # A view would keep all that it looks into.
         return picture if picture.base is None else picture.copy()
+
+
+@dataclass(frozen=True, eq=False)
+class _KeptFrames:
+    """Frames of a camera at the model's size, by :meth:`WindowSource.picture`."""
+
+    source: WindowSource
+    index: int
+    camera: str
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        return self.source.picture(self.index, self.camera, frame)
 
 
 def open_windows(
@@ -138,17 +157,19 @@ def open_windows(
             "images"
         )
     windows = find_windows(dataset, assembler.spec, episodes=episodes, progress=progress)
-    room = cache_bytes // 2 if images else cache_bytes
+    # With pictures: half of the room for them, a quarter for what they are made of.
+    room = cache_bytes // 4 if images else cache_bytes
     fits = _examples_bytes(dataset, assembler, windows) <= room
     return WindowSource(
         dataset,
         assembler,
         windows,
         images,
-        # Not every format bears two threads that read.
-        episodes=ByteCache(0 if fits else room, _episode_bytes, serial=True),
+        episodes=ByteCache(0 if fits else room, _array_bytes),
         examples=ByteCache(room, _kept_bytes) if fits else None,
-        pictures=ByteCache(cache_bytes - room, _nbytes),
+        # Not every format bears two threads that read.
+        opened=ByteCache(room if images else 0, _opened_bytes, serial=True),
+        pictures=ByteCache(cache_bytes // 2 if images else 0, _nbytes),
     )
 
 
@@ -160,14 +181,18 @@ def _examples_bytes(dataset: Dataset, assembler: Assembler, windows: Windows) ->
     return len(windows) * window + 8 * dims * int(dataset.info.lengths[windows.episodes].sum())
 
 
-def _episode_bytes(episode: Episode) -> int:
+def _array_bytes(episode: Episode) -> int:
     return int(episode.actions.nbytes + (0 if episode.state is None else episode.state.nbytes))
+
+
+def _opened_bytes(episode: Episode) -> int:
+    return _array_bytes(episode) + sum(map(held_bytes, episode.images.values()))
 
 
 def _kept_bytes(examples: Examples) -> int:
     arrays = (examples.owner, examples.frame, examples.actions, examples.state, examples.lengths)
     text = examples.text.values.nbytes + examples.text.offsets.nbytes
-    return int(sum(array.nbytes for array in arrays) + text + sum(map(_episode_bytes, examples.episodes)))
+    return int(sum(array.nbytes for array in arrays) + text + sum(map(_array_bytes, examples.episodes)))
 
 
 def _nbytes(array: NDArray[np.uint8]) -> int:

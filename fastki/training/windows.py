@@ -5,6 +5,7 @@ Axis letters: N windows, E episodes, B examples asked for.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,13 @@ class Windows:
     def __len__(self) -> int:
         """N."""
         return int(self.ends[-1])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex; the same for the same windows."""
+        starts = b"" if self.starts is None else self.starts.tobytes()
+        facts = (self.episodes.tobytes(), self.ends.tobytes(), str(self.stride).encode(), starts)
+        return hashlib.sha256(b"".join(facts)).hexdigest()[:32]
 
     def at(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The episode and the first frame of windows, int64 ``[B]`` each.

@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -31,8 +30,8 @@ class ToySource:
     has_actions: bool = True
 
     @property
-    def dataset(self):
-        return SimpleNamespace(info=SimpleNamespace(fingerprint=f"toy {self.size}"))
+    def fingerprint(self) -> str:
+        return f"toy {self.size}"
 
     def __len__(self) -> int:
         return self.size

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fastki.data.robots import SLOTS
-from fastki.errors import DataError
+from fastki.errors import DataError, UsageError
 from fastki.sequence.resize import resize_with_pad
 from fastki.sequence.text import ByteTokenizer
 from fastki.training.cotrain import CotrainSource, open_cotrain
@@ -178,3 +178,16 @@ def test_a_file_that_changed_meanwhile_is_told_not_read_askew(source, write):
     write("x" * 200)
     with pytest.raises(DataError, match=r"vqa.jsonl, line 2 is no JSON"):
         lines.read(np.array([1]))
+
+
+def test_a_run_does_not_go_on_with_another_file(write, dataset, make):
+    def opened(*lines):
+        config = LoaderConfig(8, images=False, cotrain=str(write(*lines)))
+        return open_loader(dataset, make(), config)
+
+    with opened(GOOD) as loader:
+        state = json.loads(json.dumps(loader.get_state()))
+    with opened(GOOD | {"answer": "a mug"}) as other, pytest.raises(UsageError, match=r"on cotrain [0-9a-f]{32} and"):
+        other.set_state(state)
+    with open_loader(dataset, make(), LoaderConfig(8)) as none, pytest.raises(UsageError, match="this one is on None"):
+        none.set_state(state)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastki.data import ChunkSpec, IdleFilter, open_dataset
+from fastki.data.episode import held_bytes
 from fastki.errors import DataError, UsageError
 from fastki.sequence.assemble import Assembler, BatchShape
 from fastki.sequence.ids import FastIds
@@ -133,3 +134,25 @@ def test_lost_text_is_told_example_by_example(dataset, make):
     np.testing.assert_array_equal(cut.fast_lost, wanted - kept)
     assert cut.fast_lost.any()
     assert not whole.fast_lost.any()
+
+
+def test_episodes_whose_pictures_take_memory_are_let_go(dataset, make, monkeypatch):
+    from fastki.data.synthetic import RenderedFrames
+
+    monkeypatch.setattr(RenderedFrames, "held_bytes", 100_000, raising=False)
+    source = open_windows(dataset, make(), cache_bytes=2_500_000)
+    assert source.examples is not None
+    for place in range(0, 204, 10):
+        source.read(np.array([place]))
+    assert 400_000 < source.opened.held <= 625_000
+    assert len(source.opened) == 2
+    assert len(source.examples) == 5
+    assert all(held_bytes(frames) == 0 for frames in source.examples.get(0, dict).episodes[0].images.values())
+
+
+def test_a_fingerprint_tells_data_and_windows(dataset, make):
+    def of(**options):
+        return open_windows(dataset, make(), images=False, **options).fingerprint
+
+    assert of() == of(cache_bytes=0) == of(episodes=range(5))
+    assert len({of(), of(episodes=[0, 1]), of(episodes=[1, 2]), of(episodes=[1, 0])}) == 4

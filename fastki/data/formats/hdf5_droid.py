@@ -101,6 +101,9 @@ class StepFrames:
     counted, and the claimed rate only turns their number into the video's own time.
     """
 
+    held_bytes = 16 << 20
+    """About what an open decoder takes."""
+
     def __init__(self, video: AnyPath, length: int) -> None:
         self._video, self._length = video, length
         self._frames: FrameSource | None = None

@@ -58,7 +58,7 @@ def read_pictures(example: Example, feature: Feature, steps: int) -> LazyFrames:
         pixels = _unpacked([values[frame]], feature, place)
         return as_picture(pixels.reshape(feature.shape), where=place)
 
-    return LazyFrames(steps, decode)
+    return LazyFrames(steps, decode, held_bytes=sum(map(len, values)))
 
 
 def read_text(example: Example, feature: Feature) -> str:

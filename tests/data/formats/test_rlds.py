@@ -11,6 +11,7 @@ from rlds_schemas import DROID, flags, random_value
 from tfds_writer import Writer, image, label, sequence, steps, tensor, text
 
 from fastki.data import open_dataset
+from fastki.data.episode import held_bytes
 from fastki.data.select import Key
 from fastki.errors import DataError, UsageError
 
@@ -522,6 +523,8 @@ def test_memory_holds_one_episode(tmp_path):
     assert len(actions) == 12
     assert held < 0.5 * record  # Actions are copies, so no record is kept for them.
     assert peak < 3 * record
+    told = sum(map(held_bytes, dataset.read(0).images.values()))
+    assert 0.9 * record < told <= record  # Its pictures are what a record is made of, and keep it.
 
 
 def test_progress_counts_episodes_or_shards(make):
