@@ -91,6 +91,6 @@ def _words(layout: Layout, lengths: Sequence[int], vocab: int, rng: np.random.Ge
     pieces = []
     for segment, length in zip(layout.text, lengths, strict=True):
         # Drawn whatever the length, so that other segments do not change with it.
-        words = rng.integers(3, vocab, 64)[:length]
+        words = rng.integers(3, vocab, 512)[:length]
         pieces.append(np.full(length, STATE_TOKEN) if segment.continuous else words)
     return np.concatenate(pieces).astype(np.int64)
