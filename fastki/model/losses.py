@@ -145,13 +145,8 @@ def _summed(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums
         padded = jnp.pad(array, padding).reshape(batch, chunks, width, *array.shape[2:])
         return jnp.moveaxis(padded, 1, 0)
 
-    @jax.checkpoint  # The backward pass makes the logits again: they are what would fill the memory.
-    def sums(hidden: Array, ids: Array, learnt: Array) -> TokenSums:
-        return _chunk_sums(logits_of(hidden, table), ids, learnt)
-
     def step(total: TokenSums, chunk: tuple[Array, Array, Array]) -> tuple[TokenSums, None]:
-        nothing = TokenSums(*(jnp.zeros(batch),) * 3)
-        more = lax.cond(jnp.any(chunk[2]), sums, lambda *_: nothing, *chunk)
+        more = _sums_if_any(*chunk, table)
         return TokenSums(*(a + b for a, b in zip(total, more, strict=True))), None
 
     start = TokenSums(*(jnp.zeros(batch),) * 3)
@@ -159,8 +154,46 @@ def _summed(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums
     return total
 
 
-def _chunk_sums(logits: Array, ids: Array, learnt: Array) -> TokenSums:
-    """Of float32 logits ``[B, C, V]``."""
+@jax.custom_vjp
+def _sums_if_any(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums:
+    """Of a chunk, without a step for one that has no token.
+
+    Its gradient is spelt out, for that of a branch within a scan would keep a copy of the table for each chunk. The
+    logits are made again for it: they are what would fill the memory.
+    """
+
+    def nothing(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums:
+        return TokenSums(*(jnp.zeros(ids.shape[0]),) * 3)
+
+    sums: TokenSums = lax.cond(jnp.any(learnt), _chunk_sums, nothing, hidden, ids, learnt, table)
+    return sums
+
+
+def _sums_and_inputs(*inputs: Array) -> tuple[TokenSums, tuple[Array, ...]]:
+    return _sums_if_any(*inputs), inputs
+
+
+def _gradient_if_any(inputs: tuple[Array, ...], change: TokenSums) -> tuple[Array, None, None, Array]:
+    hidden, ids, learnt, table = inputs
+
+    def some(hidden: Array, table: Array) -> tuple[Array, Array]:
+        _, pull = jax.vjp(lambda hidden, table: _chunk_sums(hidden, ids, learnt, table), hidden, table)
+        of_hidden, of_table = pull(change)
+        return of_hidden, of_table
+
+    def nothing(hidden: Array, table: Array) -> tuple[Array, Array]:
+        return jnp.zeros_like(hidden), jnp.zeros_like(table)
+
+    of_hidden, of_table = lax.cond(jnp.any(learnt), some, nothing, hidden, table)
+    return of_hidden, None, None, of_table
+
+
+_sums_if_any.defvjp(_sums_and_inputs, _gradient_if_any)
+
+
+def _chunk_sums(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums:
+    """Of hidden states ``[B, C, W]``."""
+    logits = logits_of(hidden, table)
     chosen = jnp.take_along_axis(logits, ids[..., None].clip(0), axis=-1)[..., 0]
     nll = (jax.nn.logsumexp(logits, axis=-1) - chosen) * learnt
     correct = (jnp.argmax(logits, axis=-1) == ids) & learnt
