@@ -64,18 +64,18 @@ class Attention(nnx.Module):
     Where a stream has as many key/value heads as heads, its three input projections are one weight, as openpi has it.
     """
 
-    def __init__(self, streams: Sequence[StreamSize], loras: Sequence[LoraConfig | None], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, streams: Sequence[StreamSize], loras: Sequence[LoraConfig | None]) -> None:
         for index, (size, lora) in enumerate(zip(streams, loras, strict=True)):
             depth, width, heads, dim = size.depth, size.width, size.heads, size.head_dim
             end = suffix(index)
             if size.kv_heads == heads:
-                joined = Einsum((depth, 3, heads, width, dim), fan_in=(3,), lora=lora, rngs=rngs)
+                joined = Einsum((depth, 3, heads, width, dim), fan_in=(3,), lora=lora)
                 setattr(self, f"qkv_einsum{end}", joined)
             else:
-                setattr(self, f"q_einsum{end}", Einsum((depth, heads, width, dim), fan_in=(2,), lora=lora, rngs=rngs))
-                pair = Einsum((depth, 2, size.kv_heads, width, dim), fan_in=(3,), lora=lora, rngs=rngs)
+                setattr(self, f"q_einsum{end}", Einsum((depth, heads, width, dim), fan_in=(2,), lora=lora))
+                pair = Einsum((depth, 2, size.kv_heads, width, dim), fan_in=(3,), lora=lora)
                 setattr(self, f"kv_einsum{end}", pair)
-            out = Einsum((depth, heads, dim, width), fan_in=(1, 2), lora=lora, rngs=rngs)
+            out = Einsum((depth, heads, dim, width), fan_in=(1, 2), lora=lora)
             setattr(self, f"attn_vec_einsum{end}", out)
 
     def project(self, index: int, x: Array, positions: Array, numerics: Numerics) -> tuple[Array, KeysValues]:

@@ -21,7 +21,7 @@ from jax import Array
 
 from fastki.model.attention import Attention, KeysValues, Numerics, attend, insulate, suffix
 from fastki.model.config import ModelConfig, Remat
-from fastki.model.layers import AdaptiveRMSNorm, FeedForward, RMSNorm, add_branch
+from fastki.model.layers import AdaptiveRMSNorm, FeedForward, RMSNorm, add_branch, parameter
 
 _POLICIES: dict[Remat, Callable[..., bool] | None] = {
     "dots": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
@@ -47,8 +47,8 @@ class Span:
 class Embedder(nnx.Module):
     """The table of text, which reads and writes."""
 
-    def __init__(self, vocab: int, width: int, *, rngs: nnx.Rngs) -> None:
-        self.input_embedding = nnx.Param(jax.random.normal(rngs.params(), (vocab, width)) * width**-0.5)
+    def __init__(self, vocab: int, width: int) -> None:
+        self.input_embedding = parameter((vocab, width), deviation=width**-0.5)
 
     def encode(self, ids: Array, dtype: jnp.dtype) -> Array:
         """int ``[…]`` → ``[…, D]``: the rows, times √D."""
@@ -68,14 +68,14 @@ def logits_of(x: Array, table: Array) -> Array:
 class Block(nnx.Module):
     """A transformer layer for each stream, with shared attention."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         streams = config.streams
-        self.attn = Attention(streams, config.loras, rngs=rngs)
+        self.attn = Attention(streams, config.loras)
         for index, (size, lora) in enumerate(zip(streams, config.loras, strict=True)):
             shape, condition = (size.depth, size.width), _condition(config, index)
             for name in ("pre_attention_norm", "pre_ffw_norm"):
                 setattr(self, name + suffix(index), _norm(shape, condition))
-            mlp = FeedForward(size.depth, size.width, size.mlp, lora=lora, rngs=rngs)
+            mlp = FeedForward(size.depth, size.width, size.mlp, lora=lora)
             setattr(self, f"mlp{suffix(index)}", mlp)
 
     def enter(
@@ -100,11 +100,11 @@ class Block(nnx.Module):
 class Gemma(nnx.Module):
     """The language model and its expert."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         self.numerics = Numerics(config.attention, wide_queries=config.kind == "pi0_fast")
         self.remat = config.remat
-        self.embedder = Embedder(config.vocab, config.size.backbone.width, rngs=rngs)
-        self.layers = Block(config, rngs=rngs)
+        self.embedder = Embedder(config.vocab, config.size.backbone.width)
+        self.layers = Block(config)
         for index, size in enumerate(config.streams):
             setattr(self, f"final_norm{suffix(index)}", _norm((size.width,), _condition(config, index)))
 

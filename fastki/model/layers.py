@@ -21,7 +21,34 @@ from fastki.model.config import LoraConfig
 EPSILON = 1e-6
 """Below the square root of every norm."""
 _ROPE_BASE = 10_000.0
+_LORA = 0.01  # Deviation of the first factor of a low-rank addition; the second begins at zero.
 _MIN_PERIOD, _MAX_PERIOD = 4e-3, 4.0
+
+
+def parameter(shape: Sequence[int], *, deviation: float = 0.0, mean: float = 0.0) -> nnx.Param[Array]:
+    """A parameter that a new model has at normal numbers of this mean and standard deviation.
+
+    Nothing is drawn here: :func:`fastki.model.params.init_model` does, by the name that the parameter has in the whole.
+    """
+    return nnx.Param(jnp.zeros(shape), deviation=deviation, mean=mean)
+
+
+def scaled_normal(shape: Sequence[int], fan_in: Sequence[int]) -> nnx.Param[Array]:
+    """The same with a variance of 1 / (numbers that a product sums): ``fan_in`` are their axes."""
+    return parameter(shape, deviation=math.prod(shape[axis] for axis in fan_in) ** -0.5)
+
+
+class Linear(nnx.Module):
+    """``x·kernel + bias`` in float32, of ``inputs`` numbers to ``outputs``."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        self.kernel = scaled_normal((inputs, outputs), (0,))
+        self.bias = parameter((outputs,))
+
+    def __call__(self, x: Array) -> Array:
+        """``[…, inputs]`` → float32 ``[…, outputs]``."""
+        result: Array = x.astype(jnp.float32) @ self.kernel[...] + self.bias[...]
+        return result
 
 
 class Einsum(nnx.Module):
@@ -33,13 +60,13 @@ class Einsum(nnx.Module):
         lora: of the addition.
     """
 
-    def __init__(self, shape: Sequence[int], *, fan_in: Sequence[int], lora: LoraConfig | None, rngs: nnx.Rngs) -> None:
-        self.w = nnx.Param(_scaled_normal(rngs.params(), shape, fan_in))
+    def __init__(self, shape: Sequence[int], *, fan_in: Sequence[int], lora: LoraConfig | None) -> None:
+        self.w = scaled_normal(shape, fan_in)
         self.scale = 0.0 if lora is None else lora.scale
         if lora is not None:
             *lead, rows, columns = shape
-            self.lora_a = nnx.Param(0.01 * jax.random.normal(rngs.params(), (*lead, rows, lora.rank)))
-            self.lora_b = nnx.Param(jnp.zeros((*lead, lora.rank, columns)))
+            self.lora_a = parameter((*lead, rows, lora.rank), deviation=_LORA)
+            self.lora_b = parameter((*lead, lora.rank, columns))
 
     def __call__(self, equation: str, x: Array) -> Array:
         """``einsum(equation, x, w)`` in the dtype of ``x``."""
@@ -57,16 +84,16 @@ class Einsum(nnx.Module):
 class FeedForward(nnx.Module):
     """Gemma's gated MLP: ``(gelu(x·w₀) ∘ x·w₁)·w``, the tanh approximation of GELU (Shazeer, "GLU variants", 2020)."""
 
-    def __init__(self, depth: int, width: int, hidden: int, *, lora: LoraConfig | None, rngs: nnx.Rngs) -> None:
-        self.gating_einsum = nnx.Param(_scaled_normal(rngs.params(), (depth, 2, width, hidden), (2,)))
-        self.linear = nnx.Param(_scaled_normal(rngs.params(), (depth, hidden, width), (1,)))
+    def __init__(self, depth: int, width: int, hidden: int, *, lora: LoraConfig | None) -> None:
+        self.gating_einsum = scaled_normal((depth, 2, width, hidden), (2,))
+        self.linear = scaled_normal((depth, hidden, width), (1,))
         self.scale = 0.0 if lora is None else lora.scale
         if lora is not None:
             rank = lora.rank
-            self.gating_einsum_lora_a = nnx.Param(0.01 * jax.random.normal(rngs.params(), (depth, 2, width, rank)))
-            self.gating_einsum_lora_b = nnx.Param(jnp.zeros((depth, 2, rank, hidden)))
-            self.linear_lora_a = nnx.Param(0.01 * jax.random.normal(rngs.params(), (depth, hidden, rank)))
-            self.linear_lora_b = nnx.Param(jnp.zeros((depth, rank, width)))
+            self.gating_einsum_lora_a = parameter((depth, 2, width, rank), deviation=_LORA)
+            self.gating_einsum_lora_b = parameter((depth, 2, rank, hidden))
+            self.linear_lora_a = parameter((depth, hidden, rank), deviation=_LORA)
+            self.linear_lora_b = parameter((depth, rank, width))
 
     def __call__(self, x: Array) -> Array:
         """``[B, T, D]`` → ``[B, T, D]``."""
@@ -95,7 +122,7 @@ class RMSNorm(nnx.Module):
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
-        self.scale = nnx.Param(jnp.zeros(shape))
+        self.scale = parameter(shape)
 
     def __call__(self, x: Array, cond: Array | None = None) -> tuple[Array, None]:
         """``[B, T, D]`` → the same and no gate; ``cond`` has no part in it."""
@@ -111,9 +138,7 @@ class AdaptiveRMSNorm(nnx.Module):
 
     def __init__(self, shape: Sequence[int], condition: int) -> None:
         *lead, width = shape
-        self.Dense_0 = nnx.Dict(
-            kernel=nnx.Param(jnp.zeros((*lead, condition, 3 * width))), bias=nnx.Param(jnp.zeros((*lead, 3 * width)))
-        )
+        self.Dense_0 = nnx.Dict(kernel=parameter((*lead, condition, 3 * width)), bias=parameter((*lead, 3 * width)))
 
     def __call__(self, x: Array, cond: Array | None = None) -> tuple[Array, Array]:
         """``[B, T, D]``, ``[B, C]`` → ``[B, T, D]`` and a gate ``[B, 1, D]`` for the residual branch."""
@@ -167,9 +192,3 @@ def time_embedding(time: Array, width: int) -> Array:
     angle: Array = time.astype(jnp.float32)[:, None] * (1.0 / period * 2 * math.pi)
     embedded: Array = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
     return embedded
-
-
-def _scaled_normal(key: Array, shape: Sequence[int], fan_in: Sequence[int]) -> Array:
-    """Normal numbers of variance 1 / (numbers that a product sums), float32."""
-    drawn: Array = jax.random.normal(key, tuple(shape)) * math.prod(shape[axis] for axis in fan_in) ** -0.5
-    return drawn

@@ -18,7 +18,7 @@ from jax import Array, lax
 from fastki.model.attention import KeysValues, Numerics, attend
 from fastki.model.config import ModelConfig
 from fastki.model.gemma import scan_layers
-from fastki.model.layers import EPSILON
+from fastki.model.layers import EPSILON, parameter, scaled_normal
 from fastki.sequence.sizes import VisionSize
 
 
@@ -31,12 +31,9 @@ class Dense(nnx.Module):
         fan_in: axes of ``shape`` that the product sums over.
     """
 
-    def __init__(self, shape: Sequence[int], bias: Sequence[int], *, fan_in: Sequence[int], rngs: nnx.Rngs) -> None:
-        size = 1
-        for axis in fan_in:
-            size *= shape[axis]
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), tuple(shape)) * size**-0.5)
-        self.bias = nnx.Param(jnp.zeros(bias))
+    def __init__(self, shape: Sequence[int], bias: Sequence[int], *, fan_in: Sequence[int]) -> None:
+        self.kernel = scaled_normal(shape, fan_in)
+        self.bias = parameter(bias)
 
     def __call__(self, x: Array, equation: str = "BTW,WM->BTM") -> Array:
         """In the dtype of ``x``."""
@@ -47,8 +44,8 @@ class LayerNorm(nnx.Module):
     """Ba, Kiros and Hinton, "Layer normalization" (2016), in float32; ``shape`` is ``[L, W]`` or ``[W]``."""
 
     def __init__(self, shape: Sequence[int]) -> None:
-        self.scale = nnx.Param(jnp.ones(shape))
-        self.bias = nnx.Param(jnp.zeros(shape))
+        self.scale = parameter(shape, mean=1.0)
+        self.bias = parameter(shape)
 
     def __call__(self, x: Array) -> Array:
         wide = x.astype(jnp.float32)
@@ -61,12 +58,12 @@ class LayerNorm(nnx.Module):
 class SelfAttention(nnx.Module):
     """Every patch sees every other."""
 
-    def __init__(self, size: VisionSize, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, size: VisionSize) -> None:
         depth, width, heads, dim = size.depth, size.width, size.heads, size.width // size.heads
         for name in ("query", "key", "value"):
-            dense = Dense((depth, width, heads, dim), (depth, heads, dim), fan_in=(1,), rngs=rngs)
+            dense = Dense((depth, width, heads, dim), (depth, heads, dim), fan_in=(1,))
             setattr(self, name, dense)
-        self.out = Dense((depth, heads, dim, width), (depth, width), fan_in=(1, 2), rngs=rngs)
+        self.out = Dense((depth, heads, dim, width), (depth, width), fan_in=(1, 2))
 
     def __call__(self, x: Array, numerics: Numerics) -> Array:
         query, keys, values = (getattr(self, name)(x, "BTW,WNH->BTNH") for name in ("query", "key", "value"))
@@ -78,14 +75,14 @@ class SelfAttention(nnx.Module):
 class EncoderBlock(nnx.Module):
     """Norm, attention, norm, MLP, with residual sums."""
 
-    def __init__(self, size: VisionSize, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, size: VisionSize) -> None:
         depth, width = size.depth, size.width
         self.LayerNorm_0 = LayerNorm((depth, width))
-        self.MultiHeadDotProductAttention_0 = SelfAttention(size, rngs=rngs)
+        self.MultiHeadDotProductAttention_0 = SelfAttention(size)
         self.LayerNorm_1 = LayerNorm((depth, width))
         self.MlpBlock_0 = nnx.Dict(
-            Dense_0=Dense((depth, width, size.mlp), (depth, size.mlp), fan_in=(1,), rngs=rngs),
-            Dense_1=Dense((depth, size.mlp, width), (depth, width), fan_in=(1,), rngs=rngs),
+            Dense_0=Dense((depth, width, size.mlp), (depth, size.mlp), fan_in=(1,)),
+            Dense_1=Dense((depth, size.mlp, width), (depth, width), fan_in=(1,)),
         )
 
     def __call__(self, x: Array, numerics: Numerics) -> Array:
@@ -97,18 +94,15 @@ class EncoderBlock(nnx.Module):
 class SigLIP(nnx.Module):
     """Pictures → tokens of the language model's width."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         size = config.size.vision
         self.patch, self.remat = size.patch, config.remat
         self.numerics = Numerics(config.attention)
         kernel = (size.patch, size.patch, 3, size.width)
-        self.embedding = Dense(kernel, (size.width,), fan_in=(0, 1, 2), rngs=rngs)
-        positions = jax.random.normal(rngs.params(), (1, size.tokens, size.width)) * size.width**-0.5
-        self.pos_embedding = nnx.Param(positions)
-        self.Transformer = nnx.Dict(encoderblock=EncoderBlock(size, rngs=rngs), encoder_norm=LayerNorm((size.width,)))
-        self.head = Dense(
-            (size.width, config.size.backbone.width), (config.size.backbone.width,), fan_in=(0,), rngs=rngs
-        )
+        self.embedding = Dense(kernel, (size.width,), fan_in=(0, 1, 2))
+        self.pos_embedding = parameter((1, size.tokens, size.width), deviation=size.width**-0.5)
+        self.Transformer = nnx.Dict(encoderblock=EncoderBlock(size), encoder_norm=LayerNorm((size.width,)))
+        self.head = Dense((size.width, config.size.backbone.width), (config.size.backbone.width,), fan_in=(0,))
 
     def __call__(self, images: Array, dtype: jnp.dtype) -> Array:
         """float32 ``[B, h, w, 3]`` in [−1, 1] → ``[B, T, D]``; patches and positions are added in float32."""

@@ -21,7 +21,7 @@ from jax import Array
 from fastki.model.config import ModelConfig
 from fastki.model.gemma import Gemma, Span
 from fastki.model.inputs import to_float
-from fastki.model.layers import time_embedding
+from fastki.model.layers import Linear, time_embedding
 from fastki.model.siglip import SigLIP
 from fastki.sequence.batch import STATE_TOKEN, Observation
 from fastki.sequence.layout import DEFAULT, PRESETS, Layout
@@ -63,28 +63,27 @@ class VLA(nnx.Module):
 
     Args:
         config: what it is made of.
-        rngs: for the first values of its parameters.
         layout: where the text's segments stand.
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, layout: Layout | None = None) -> None:
+    def __init__(self, config: ModelConfig, *, layout: Layout | None = None) -> None:
         self.config = config
         self.layout = PRESETS[DEFAULT] if layout is None else layout
-        self.PaliGemma = nnx.Dict(llm=Gemma(config, rngs=rngs), img=SigLIP(config, rngs=rngs))
+        self.PaliGemma = nnx.Dict(llm=Gemma(config), img=SigLIP(config))
         if config.state_token:
-            self.state_token_proj = nnx.Linear(config.action_dim, config.size.backbone.width, rngs=rngs)
+            self.state_token_proj = Linear(config.action_dim, config.size.backbone.width)
         if config.kind == "pi0_fast":
             return
         width = config.size.expert.width
-        self.action_in_proj = nnx.Linear(config.action_dim, width, rngs=rngs)
-        self.action_out_proj = nnx.Linear(width, config.action_dim, rngs=rngs)
+        self.action_in_proj = Linear(config.action_dim, width)
+        self.action_out_proj = Linear(width, config.action_dim)
         if config.kind == "pi05":
-            self.time_mlp_in = nnx.Linear(width, width, rngs=rngs)
-            self.time_mlp_out = nnx.Linear(width, width, rngs=rngs)
+            self.time_mlp_in = Linear(width, width)
+            self.time_mlp_out = Linear(width, width)
         else:
-            self.state_proj = nnx.Linear(config.action_dim, width, rngs=rngs)
-            self.action_time_mlp_in = nnx.Linear(2 * width, width, rngs=rngs)
-            self.action_time_mlp_out = nnx.Linear(width, width, rngs=rngs)
+            self.state_proj = Linear(config.action_dim, width)
+            self.action_time_mlp_in = Linear(2 * width, width)
+            self.action_time_mlp_out = Linear(width, width)
 
     @property
     def llm(self) -> Gemma:

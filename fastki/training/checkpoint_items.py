@@ -15,9 +15,9 @@ from typing import Any
 import jax
 
 from fastki.errors import CheckpointError
+from fastki.model.trees import Tree, flatten, nest, split
 from fastki.training.state import TrainState, inference_params
 from fastki.training.steps import PARAMS, TRAIN_STATE
-from fastki.training.trees import Tree, flatten, split, unflatten
 
 _SHOWN = 20
 
@@ -39,7 +39,7 @@ def to_items(state: TrainState) -> dict[str, Tree]:
     """The trees of a state, of its arrays or of their ``jax.ShapeDtypeStruct``."""
     train_state = {
         "step": state.step,
-        "opt_state": unflatten(dict(_by_place(state.opt_state))),
+        "opt_state": nest(dict(_by_place(state.opt_state))),
         "key": _words(state.key),
         "params": {} if state.ema_params is None else state.params,
     }

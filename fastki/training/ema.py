@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from fastki.training.trees import Tree
+from fastki.model.trees import Tree
 
 
 def update_average(average: Tree, params: Tree, decay: float) -> Tree:

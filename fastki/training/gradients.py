@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from fastki.model.parts import PARTS, part_of
-from fastki.training.trees import Tree, flatten, merge
+from fastki.model.trees import Tree, flatten, merge
 
 Batch = Any
 """A pytree of arrays, each with the leading axis B."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, Sharding
 
 from fastki.model.checkpoint import LoadReport, load_openpi
 from fastki.model.checkpoint_match import LoadRules
 from fastki.model.checkpoint_npz import load_paligemma
-from fastki.model.params import Definition, Params, abstract_model, flatten, init_model
+from fastki.model.params import Definition, Params, abstract_model, flatten, initial_value, nest
 from fastki.training.mesh import MeshOptions, tree_shardings
 from fastki.training.steps import find_steps
 
@@ -35,17 +35,20 @@ def initial_params(
     """
     shapes: Params = abstract_model(definition.config, layout=definition.layout)[1]
     shardings = tree_shardings(shapes, mesh, options)
-    if init is None:
-        create = jax.jit(
-            lambda: init_model(definition.config, seed=seed, layout=definition.layout)[1], out_shardings=shardings
-        )
-        return create(), None
     where = flatten(shardings)
+    if init is None:
+        return nest({name: _placed(definition, name, seed, where[name]) for name in definition.names}), None
     if init.endswith(".npz"):
         loaded = load_paligemma(init, definition, sharding=where, seed=seed)
     else:
         loaded = load_openpi(_step_of(init), definition, rules=ADDED, sharding=where, seed=seed)
     return loaded.params, loaded.report
+
+
+def _placed(definition: Definition, name: str, seed: int, sharding: Sharding) -> jax.Array:
+    """A new model's parameter on the devices of all hosts, each of which has drawn the same."""
+    value = initial_value(definition, name, seed=seed)
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
 def _step_of(init: str) -> str:

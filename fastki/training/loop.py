@@ -22,18 +22,16 @@ from fastki.model.params import Definition, Params, abstract_model
 from fastki.training.batch import TrainingBatch
 from fastki.training.card import save_assets
 from fastki.training.checkpoint import Checkpoints, Keep
-from fastki.training.cotrain import CotrainSource, open_cotrain
 from fastki.training.device import device_prefetch
 from fastki.training.failure import note_failure
 from fastki.training.initial import initial_params
 from fastki.training.interruption import Interruption
-from fastki.training.loader import Loader
+from fastki.training.loader import Loader, open_loader
 from fastki.training.mesh import abstract, batch_sharding, check_batch, make_mesh, replicated, tree_shardings
 from fastki.training.metrics import MetricsLog
 from fastki.training.objective import Given, make_objective
 from fastki.training.prepare import Setup
 from fastki.training.run_folder import RunFolder
-from fastki.training.source import open_windows
 from fastki.training.space import check_space, tree_bytes
 from fastki.training.state import TrainState, create_state, inference_params
 from fastki.training.step import Step, compile_step, make_step
@@ -285,19 +283,7 @@ def _begin(machinery: Machinery, checkpoints: Checkpoints) -> tuple[TrainState, 
 
 def _loader(setup: Setup) -> Loader:
     config = setup.config.loader
-    windows = open_windows(
-        setup.dataset,
-        setup.assembler,
-        episodes=setup.train,
-        images=setup.config.data.images,
-        cache_bytes=config.worker_bytes,
-    )
-    cotrain = None
-    if config.cotrain is not None:
-        if not setup.mode.fast:
-            raise UsageError(f"--cotrain learns text, which --mode {setup.mode.name} does not: use --mode ki")
-        lines = open_cotrain(Path(config.cotrain))
-        cotrain = CotrainSource(lines, setup.assembler, setup.model.action_horizon, setup.config.data.images)
-    return Loader(
-        windows, config, cotrain=cotrain, process_index=jax.process_index(), process_count=jax.process_count()
-    )
+    if config.cotrain is not None and not setup.mode.fast:
+        raise UsageError(f"--cotrain learns text, which --mode {setup.mode.name} does not: use --mode ki")
+    hosts = jax.process_index(), jax.process_count()
+    return open_loader(setup.dataset, setup.assembler, config, episodes=setup.train, hosts=hosts)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastki.errors import UsageError
 from fastki.model.parts import PARTS, part_of
+from fastki.model.trees import map_paths
 from fastki.training.schedule import Schedule
-from fastki.training.trees import map_paths
 
 if TYPE_CHECKING:
     import optax

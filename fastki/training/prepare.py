@@ -92,7 +92,8 @@ def prepare(
         raise UsageError(f"{config.data.uri} is a mixture ({names}): train on one of its datasets")
     tokenizer = _tokenizer(config, dataset, report) if tokenizer is None else tokenizer
     seen, unseen = (_replay(tokenizer, dataset, config, part) for part in ("fitted", "heldout"))
-    heldout = np.setdiff1d(unseen.episodes, seen.episodes).astype(np.int64)
+    train = np.asarray(seen.episodes, np.int64)
+    heldout = np.setdiff1d(unseen.episodes, train).astype(np.int64)
     tokenizer = seen.tokenizer
     layout = _layout(config)
     text = open_text_tokenizer(config.sequence.text)
@@ -108,7 +109,7 @@ def prepare(
         state,
         dataset.info.slots,
     )
-    needed = _room(draft, dataset, seen, config.seed, report)
+    needed = _room(draft, dataset, np.union1d(train, heldout), config.seed, report)
     room = config.sequence.max_token_len or needed.text
     shape = dataclasses.replace(
         draft.shape, max_token_len=room, image_size=size.vision.image_size, truncate=config.sequence.truncate
@@ -126,7 +127,7 @@ def prepare(
         dataclasses.replace(draft, shape=shape),
         _model(resolved, size, vocab, layout, seen.spec.horizon),
         layout,
-        np.asarray(seen.episodes, np.int64),
+        train,
         heldout,
         _slots(config, dataset),
         needed.fast,
@@ -180,13 +181,13 @@ class _Room(NamedTuple):
     fast: int
 
 
-def _room(draft: Assembler, dataset: Dataset, seen: Replay, seed: int, report: Progress) -> _Room:
+def _room(draft: Assembler, dataset: Dataset, episodes: NDArray[np.int64], seed: int, report: Progress) -> _Room:
     """What the longest need, in multiples of 8, with some to spare unless every window was looked at."""
-    sampler = ChunkSampler(seen.spec, max_chunks=_MEASURED, seed=seed)
-    for done, index in enumerate(seen.episodes.tolist(), 1):
-        sampler.add(dataset.read(index, state=seen.spec.needs_state))
-        report("lengths", done, len(seen.episodes))
-    found = sample_of(sampler, dataset, np.asarray(seen.episodes, np.int64))
+    sampler = ChunkSampler(draft.spec, max_chunks=_MEASURED, seed=seed)
+    for done, index in enumerate(episodes.tolist(), 1):
+        sampler.add(dataset.read(index, state=draft.spec.needs_state))
+        report("lengths", done, len(episodes))
+    found = sample_of(sampler, dataset, episodes)
     kinds = [segment.kind for segment in draft.wording.layout.text]
     text = fast = 0
     for index in np.unique(found.chunks.episode).tolist():

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fastki.model.trees import Tree, flatten, map_paths, merge, split
 from fastki.training.optimizer import build_optimizer
 from fastki.training.recipe import Recipe
-from fastki.training.trees import Tree, flatten, map_paths, merge, split
 
 
 @functools.partial(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fastki.model.trees import Tree
 from fastki.training.ema import update_average
 from fastki.training.gradients import (
     Batch,
@@ -25,7 +26,6 @@ from fastki.training.mesh import DATA, FSDP, MeshOptions, batch_sharding, replic
 from fastki.training.optimizer import build_optimizer
 from fastki.training.recipe import Recipe
 from fastki.training.state import TrainState
-from fastki.training.trees import Tree
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 Moving = tuple[jax.Array, Tree, Any, Tree | None]

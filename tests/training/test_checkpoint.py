@@ -20,13 +20,13 @@ from toy_model import toy_params
 from toy_training import digest
 
 from fastki.errors import CheckpointError, UsageError
+from fastki.model.trees import flatten, merge
 from fastki.training.checkpoint import Checkpoints, Keep
 from fastki.training.checkpoint_items import MismatchError
 from fastki.training.mesh import MeshOptions, abstract, make_mesh, tree_shardings
 from fastki.training.recipe import Recipe
 from fastki.training.selection import Selection
 from fastki.training.state import TrainState, create_state, inference_params
-from fastki.training.trees import flatten, merge
 
 EVERY = Recipe()
 SOME = Recipe(select=Selection(train=("lora", "expert")), frozen_dtype="bfloat16")

@@ -13,9 +13,9 @@ from toy_model import quiet_loss, toy_batch, toy_params
 
 from fastki.errors import UsageError
 from fastki.model.parts import part_of
+from fastki.model.trees import flatten
 from fastki.training.optimizer import AdamW, Rates, build_optimizer
 from fastki.training.schedule import Schedule
-from fastki.training.trees import flatten
 
 SCHEDULE = Schedule("constant", peak_lr=1e-2, warmup_steps=0)
 

@@ -16,13 +16,13 @@ from toy_model import quiet_loss, toy_batch, toy_loss, toy_params
 
 from fastki.errors import UsageError
 from fastki.model.parts import PARTS, is_lora, part_of
+from fastki.model.trees import flatten, merge
 from fastki.training.mesh import MeshOptions, make_mesh, place_batch, tree_shardings
 from fastki.training.recipe import Recipe
 from fastki.training.schedule import Schedule
 from fastki.training.selection import Selection
 from fastki.training.state import TrainState, create_state, inference_params
 from fastki.training.step import Step, compile_step, make_step
-from fastki.training.trees import flatten, merge
 
 RECIPE = Recipe(schedule=Schedule("constant", peak_lr=1e-2, warmup_steps=0))
 OPTIONS = MeshOptions()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fastki.training.trees import flatten, map_paths, merge, split, unflatten
+from fastki.model.trees import flatten, map_paths, merge, nest, split
 
 TREE = {"a": {"b": {"c": 1}, "d": 2}, "e": 3}
 
 
 def test_flat_and_back():
     assert flatten(TREE) == {"a/b/c": 1, "a/d": 2, "e": 3}
-    assert unflatten(flatten(TREE)) == TREE
+    assert nest(flatten(TREE)) == TREE
 
 
 def test_split_and_merged_again():
@@ -31,7 +31,7 @@ def test_functions_see_the_path():
 @pytest.mark.parametrize("flat", [{"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}])
 def test_a_leaf_is_no_folder(flat):
     with pytest.raises(ValueError, match="leaf"):
-        unflatten(flat)
+        nest(flat)
 
 
 def test_a_leaf_in_both_trees_is_refused():

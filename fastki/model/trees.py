@@ -26,7 +26,7 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def unflatten(flat: Mapping[str, Any]) -> Tree:
+def nest(flat: Mapping[str, Any]) -> Tree:
     """The tree that :func:`flatten` makes ``flat`` of.
 
     Raises:
@@ -58,16 +58,16 @@ def merge(*trees: Mapping[str, Any]) -> Tree:
         if both := flat.keys() & leaves.keys():
             raise ValueError(f"{min(both)} is in two trees")
         flat |= leaves
-    return unflatten(flat)
+    return nest(flat)
 
 
 def split(tree: Mapping[str, Any], paths: Container[str]) -> tuple[Tree, Tree]:
     """The leaves at ``paths``, and the rest."""
     flat = flatten(tree)
     inside = {path: leaf for path, leaf in flat.items() if path in paths}
-    return unflatten(inside), unflatten({path: leaf for path, leaf in flat.items() if path not in paths})
+    return nest(inside), nest({path: leaf for path, leaf in flat.items() if path not in paths})
 
 
 def map_paths(function: Callable[[str, Any], Any], tree: Mapping[str, Any]) -> Tree:
     """The tree with ``function(path, leaf)`` for every leaf."""
-    return unflatten({path: function(path, leaf) for path, leaf in flatten(tree).items()})
+    return nest({path: function(path, leaf) for path, leaf in flatten(tree).items()})
