@@ -52,7 +52,7 @@ def part_gradients(config, *, insulated: bool):
         _, pull = jax.vjp(lambda params: losses(params, draw), params)
         return pull((jnp.ones(()), jnp.zeros(())))[0], pull((jnp.zeros(()), jnp.ones(())))[0]
 
-    flow, fast = run_quickly(both, params, random_draw(batch))
+    flow, fast = jax.device_get(run_quickly(both, params, random_draw(batch)))
     return flatten(flow), flatten(fast)
 
 
@@ -137,7 +137,7 @@ def test_the_whole_gradient_is_the_sum_of_its_parts(insulated):
     def gradients(params):
         return jax.grad(loss)(params, MODES["ki"]), jax.grad(loss)(params, MODES["fast"])
 
-    whole, fast = (flatten(tree) for tree in run_quickly(gradients, params))
+    whole, fast = (flatten(tree) for tree in jax.device_get(run_quickly(gradients, params)))
     flow, cross_entropy = insulated
     assert_same(whole, {name: flow[name] + 0.3 * cross_entropy[name] for name in flow})
     assert_same(fast, {name: 0.3 * leaf for name, leaf in cross_entropy.items()})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import scipy.special
 import scipy.stats
+from jaxprs import equations
 from model_batches import DEFAULT, REAL_DIMS, micro_config, random_batch, random_draw, random_model, with_text
 from quick import run_quickly
 
@@ -217,16 +217,6 @@ def test_logits_a_chunk_at_a_time_give_the_same_loss_and_gradient(long_batch, mo
             np.testing.assert_allclose(leaf, exact[name], rtol=0, atol=CLOSE * size + 1e-9, err_msg=name)
 
 
-def inner(jaxpr) -> Iterator:
-    """Every equation of a jaxpr, those of its loops, branches and calls included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for part in value if isinstance(value, (tuple, list)) else [value]:
-                if hasattr(part, "eqns") or hasattr(part, "jaxpr"):
-                    yield from inner(getattr(part, "jaxpr", part))
-
-
 def test_no_array_of_logits_is_larger_than_a_chunk(long_batch, monkeypatch):
     """Neither forwards nor backwards: all that has the vocabulary's axis is the table, and 7 places of 2 examples."""
     config, batch = long_batch
@@ -238,7 +228,7 @@ def test_no_array_of_logits_is_larger_than_a_chunk(long_batch, monkeypatch):
         return compute_losses(definition.merge(params), batch, random_draw(batch), MODES["ki"]).total
 
     jaxpr = jax.make_jaxpr(jax.grad(loss))(params)
-    shapes = {out.aval.shape for equation in inner(jaxpr.jaxpr) for out in equation.outvars}
+    shapes = {out.aval.shape for equation, _ in equations(jaxpr.jaxpr) for out in equation.outvars}
     wide = {shape for shape in shapes if config.vocab in shape}
     table = (config.vocab, config.size.backbone.width)
     assert (2, 7, config.vocab) in wide
