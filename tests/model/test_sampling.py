@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from model_inputs import observe, random_model, tiny_config
+from quick import compile_quickly, run_quickly
 
 from fastki.model.fast_sampling import PADDING, TokenHead, write_tokens
 from fastki.model.flow_sampling import draw_noise, sample_actions
@@ -35,7 +36,7 @@ def noise_for(batch: int, config=CONFIG) -> np.ndarray:
 def flow(model, observation, noise, **options) -> np.ndarray:
     definition, params = model
     sample = functools.partial(sample_actions, **options)
-    return np.asarray(jax.jit(lambda p, o, n: sample(definition.merge(p), o, n))(params, observation, noise))
+    return np.asarray(run_quickly(lambda p, o, n: sample(definition.merge(p), o, n), params, observation, noise))
 
 
 def test_one_step_is_the_noise_less_its_velocity(model):
@@ -79,8 +80,9 @@ def test_noise_is_standard_normal_of_the_models_shape(model):
 
 def written(model, observation, head, **options):
     definition, params = model
-    write = jax.jit(lambda p, o, k: write_tokens(definition.merge(p), o, k, head, **options))
-    return write(params, observation, jax.random.key(0))
+    return run_quickly(
+        lambda p, o, k: write_tokens(definition.merge(p), o, k, head, **options), params, observation, jax.random.key(0)
+    )
 
 
 def test_what_is_written_has_the_probability_that_one_pass_gives_it(model):
@@ -154,7 +156,12 @@ def test_no_weights_write_anything_malformed(order, vocab, bins, most):
     head = TokenHead.of(rules_of(tokenizer), ids, end_id=1)
     observation = observe(CONFIG, [[4, 0]] * 250)
     definition, params = random_model(CONFIG, seed=vocab)
-    write = jax.jit(lambda p, o, k: write_tokens(definition.merge(p), o, k, head, max_tokens=most, temperature=2.0))
+    write = compile_quickly(
+        lambda p, o, k: write_tokens(definition.merge(p), o, k, head, max_tokens=most, temperature=2.0),
+        params,
+        observation,
+        jax.random.key(0),
+    )
     for draw in range(14):
         tokens, lengths, _ = write(params, observation, jax.random.key(draw))
         rows = [row[:length] for row, length in zip(np.asarray(tokens), lengths.tolist(), strict=True)]
