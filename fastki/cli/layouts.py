@@ -12,6 +12,7 @@ from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.roundtrip import parts, resolve
 from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.train_compare import layout_variants, layouts_base, run_comparison
 from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
@@ -19,6 +20,7 @@ from fastki.sequence.options import TextOptions
 
 if TYPE_CHECKING:
     from fastki.study.layouts import Comparison
+    from fastki.study.training import TrainingComparison
     from fastki.tokenizer import Part
 
 
@@ -47,6 +49,10 @@ def layouts(
         int | None, typer.Option(help="Pictures of an example.", min=0, show_default="those the data have")
     ] = None,
     max_chunks: Annotated[int, typer.Option(help="Measure on at most so many.", min=1)] = 10_000,
+    train_steps: Annotated[
+        int | None, typer.Option(help="Also train the tiny model under each layout, for so many updates.", min=1)
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each layout that --train-steps trains.", min=1)] = 3,
     out: Annotated[Path, typer.Option(help="Folder of figures and results.")] = OUT / "layouts",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -61,8 +67,9 @@ def layouts(
     from fastki.study.layouts import LayoutOptions, compare_layouts
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
+    words = list(PRESETS) if names is None else _words(names)
     options = LayoutOptions(
-        layouts=open_layouts(list(PRESETS) if names is None else _words(names)),
+        layouts=open_layouts(words),
         size=model_size(placing.model),
         text=open_text_tokenizer(placing.text),
         max_token_len=max_token_len,
@@ -76,13 +83,17 @@ def layouts(
     part = _only(parts(loaded, dataset), folder)
     with terminal.progress() as progress:
         comparison = compare_layouts(part.tokenizer, part.dataset, options, progress=progress)
-    payload = layouts_payload(comparison, folder, part.dataset.info.uri)
+    learnt = None
+    if train_steps is not None:
+        base = layouts_base(part.dataset.info.uri, part.dataset.info.opened, folder, placing, train_steps)
+        learnt = run_comparison(terminal, base, layout_variants(words, options.layouts), seeds, out / "training")
+    payload = layouts_payload(comparison, folder, part.dataset.info.uri, learnt)
     command = shlex.join(command_words(context))
-    report, *figures = write_report(payload, comparison, options, command, out)
+    report, *figures = write_report(payload, comparison, options, command, out, learnt=learnt)
     paths = [report, *write_layouts(payload, comparison, command, out), *figures]
     payload["files"] = [str(path) for path in paths]
     terminal.payload(payload)
-    _show(terminal, comparison, folder, part.dataset.info.uri)
+    _show(terminal, comparison, folder, part.dataset.info.uri, learnt)
     terminal.files(paths)
     terminal.next_command("fastki", "inspect", folder, *spell(placing))
 
@@ -99,9 +110,12 @@ def _only(found: list[Part], folder: str) -> Part:
     return found[0]
 
 
-def _show(terminal: Terminal, comparison: Comparison, folder: str, data: str) -> None:
+def _show(
+    terminal: Terminal, comparison: Comparison, folder: str, data: str, learnt: TrainingComparison | None
+) -> None:
     from rich.markup import escape
 
+    from fastki.report.compare_tables import comparison_table
     from fastki.report.layout_ranking import ranking
     from fastki.report.layout_tables import (
         cost_words,
@@ -118,7 +132,9 @@ def _show(terminal: Terminal, comparison: Comparison, folder: str, data: str) ->
     if comparison.totals:
         terminal.show(lengths_table(comparison), "", costs_table(comparison))
         terminal.show(f"[dim]{escape(cost_words(comparison))}[/dim]")
-    ranked = ranking(comparison)
+    if learnt is not None:
+        terminal.show("", comparison_table(learnt))
+    ranked = ranking(comparison, learnt)
     terminal.show(*([""] if ranked else []), *(escape(line) for line in ranked))
     for line in layout_errors(comparison):
         terminal.show("", f"[dim]not measured[/dim] {escape(line)}")

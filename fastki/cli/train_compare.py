@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastki.cli.terminal import Terminal
+    from fastki.data.options import OpenOptions
+    from fastki.sequence.layout import Layout
+    from fastki.sequence.options import TextOptions
     from fastki.study.cells import Row
     from fastki.study.training import TrainingComparison
     from fastki.study.training_cells import Variant
@@ -67,16 +71,41 @@ def run_comparison(
 
 def write_comparison(found: TrainingComparison, out: Path) -> list[Path]:
     """JSON, CSV and the figure."""
-    import json
-
-    from fastki.files import write_text
+    from fastki.files import write_csv, write_json
     from fastki.report.compare_figures import learning_curves
     from fastki.report.compare_tables import comparison_payload, comparison_rows
     from fastki.report.figures import save
-    from fastki.training.metrics import write_csv
+    from fastki.training.metrics import columns_of
 
     payload: dict[str, Any] = comparison_payload(found)
-    write_text(out / "comparison.json", json.dumps(payload, indent=2, ensure_ascii=False) + "\n")
-    write_csv(out / "comparison.csv", comparison_rows(found))
+    write_json(out / "comparison.json", payload)
+    rows = comparison_rows(found)
+    write_csv(out / "comparison.csv", columns_of(rows), rows)
     figure = save(learning_curves(found), out / "comparison.png")
     return [out / "comparison.json", out / "comparison.csv", figure]
+
+
+def layouts_base(data: str, opened: OpenOptions, tokenizer: str, placing: TextOptions, steps: int) -> TrainConfig:
+    """The tiny preset on the data and the tokenizer of a comparison of layouts."""
+    from fastki.config import to_plain
+    from fastki.data import open_with
+    from fastki.training.presets import configured, preset
+
+    filled = any(open_with(data, opened).info.slots.values())
+    changes = {
+        "data": {"uri": data, "opened": to_plain(opened), "images": filled},
+        "tokenizer": {"path": tokenizer},
+        "sequence": {"text": placing.text, "skip": placing.skip},
+        "steps": steps,
+    }
+    return configured(preset("tiny"), changes, [])
+
+
+def layout_variants(words: Sequence[str], layouts: Sequence[Layout]) -> list[Variant]:
+    """A variant for each layout, by the word that asks for it."""
+    from fastki.study.training_cells import Variant
+
+    return [
+        Variant(layout.name, (f"sequence.layout={json.dumps(word)}",))
+        for word, layout in zip(words, layouts, strict=True)
+    ]

@@ -8,14 +8,22 @@ from typing import Any
 
 from fastki.config import to_plain
 from fastki.files import write_csv, write_json
+from fastki.report.compare_tables import comparison_payload
 from fastki.sequence.sizes import STEPS
 from fastki.study.layouts import Comparison, LayoutRow
+from fastki.study.training import TrainingComparison
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(LayoutRow))
 
 
-def layouts_payload(comparison: Comparison, tokenizer: str, data: str) -> dict[str, Any]:
-    """The comparison as JSON can hold it; ``layouts`` has the segments of each, ``rows`` the figures."""
+def layouts_payload(
+    comparison: Comparison, tokenizer: str, data: str, learnt: TrainingComparison | None = None
+) -> dict[str, Any]:
+    """The comparison as JSON can hold it; ``layouts`` has the segments of each, ``rows`` the figures.
+
+    ``training`` has what each learnt, where they were trained; see
+    :func:`fastki.report.compare_tables.comparison_payload`.
+    """
     normalizer = comparison.state_normalizer
     return {
         "tokenizer": tokenizer,
@@ -31,6 +39,7 @@ def layouts_payload(comparison: Comparison, tokenizer: str, data: str) -> dict[s
         "layouts": [to_plain(layout) for layout in comparison.layouts],
         "rows": [to_plain(row) for row in comparison.rows],
         "notes": list(comparison.notes),
+        "training": None if learnt is None else comparison_payload(learnt),
     }
 
 

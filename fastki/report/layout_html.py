@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastki.files import write_text
+from fastki.report.compare_html import STEM, learning, learnt_section
 from fastki.report.drawn import write_drawn
 from fastki.report.html import Cell, Column, Command, Facts, Row, Section, Table, Words, environment, page
 from fastki.report.html_table import Entry, Field, numbered_table, pictures
@@ -16,13 +17,20 @@ from fastki.report.layout_tables import amount, cost_words, measured_on, memory,
 from fastki.report.tables import counted
 from fastki.sequence.layout import PRESETS, Layout, Segment
 from fastki.study.layouts import Comparison, LayoutOptions, LayoutRow
+from fastki.study.training import TrainingComparison
 
 REPORT = "report.html"
 _ORDER = "in the order asked for"
 
 
 def write_report(
-    payload: dict[str, Any], comparison: Comparison, options: LayoutOptions, command: str, folder: Path
+    payload: dict[str, Any],
+    comparison: Comparison,
+    options: LayoutOptions,
+    command: str,
+    folder: Path,
+    *,
+    learnt: TrainingComparison | None = None,
 ) -> list[Path]:
     """Write ``report.html``, and beside it its figures as PNG and SVG.
 
@@ -32,14 +40,18 @@ def write_report(
         options: that it was made with.
         command: that was given.
         folder: to write into.
+        learnt: what each layout learnt, where they were trained.
 
     Raises:
         UsageError: the folder can't be written to.
     """
     drawn = layout_figures(comparison)
-    paths = write_drawn(drawn, folder, stems=STEMS)
+    if learnt is not None:
+        drawn = [*drawn, learning(learnt)]
+    paths = write_drawn(drawn, folder, stems=(*STEMS, STEM))
     sections = [
-        Section("What each costs", (*_costs_in_words(comparison), _facts(payload, comparison, options))),
+        Section("What each costs", (*_costs_in_words(comparison, learnt), _facts(payload, comparison, options))),
+        *([] if learnt is None else [learnt_section(learnt)]),
         Section("Command", (Command(command),)),
         Section("Lengths", (_table("tokens of pictures and text an example", _LENGTHS, comparison),)),
         Section("Costs", (_table(f"{comparison.size.name}, an example", _COSTS, comparison), _counted(comparison))),
@@ -51,8 +63,8 @@ def write_report(
     return [folder / REPORT, *paths]
 
 
-def _costs_in_words(comparison: Comparison) -> tuple[Words, ...]:
-    lines = (*ranking(comparison), *truncation_words(comparison))
+def _costs_in_words(comparison: Comparison, learnt: TrainingComparison | None) -> tuple[Words, ...]:
+    lines = (*ranking(comparison, learnt), *truncation_words(comparison))
     if not comparison.totals:
         lines = ("No layout could be measured: the tables say why.",)
     return (Words(lines, listed=len(lines) > 1),) if lines else ()

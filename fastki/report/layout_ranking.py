@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 
 from fastki.report.layout_tables import amount
 from fastki.study.layouts import Comparison, LayoutRow
+from fastki.study.training import TrainingComparison
 
 
-def ranking(comparison: Comparison) -> list[str]:
+def ranking(comparison: Comparison, learnt: TrainingComparison | None = None) -> list[str]:
     """Layouts that can act, from cheap to dear, what their expert lacks, and which can't act: a sentence each.
+
+    Where they were trained, which learns better comes first, or that it can't be told.
 
     None where fewer than two were measured: then there is nothing to rank.
     """
@@ -26,7 +29,9 @@ def ranking(comparison: Comparison) -> list[str]:
     lines += [
         f"{row.layout} can't act as it stands: {row.verdict.removeprefix('no: ')}" for row in measured if not row.usable
     ]
-    return [*lines, "this ranks cost: which layout learns better these figures do not say"]
+    if learnt is not None:
+        return [*learnt.ranking(), *lines]
+    return [*lines, "this ranks cost: which layout learns better --train-steps measures"]
 
 
 def _by_cost(what: str, rows: Sequence[LayoutRow], cost: Callable[[LayoutRow], int]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fastki.files import write_csv
 from fastki.report.figures import save
 from fastki.report.train_figures import gradient_norms, loss_curves
-from fastki.training.metrics import read_rows, write_csv
+from fastki.training.metrics import columns_of, read_rows
 from fastki.training.run_folder import RunFolder
 
 
@@ -19,7 +20,7 @@ def write_curves(folder: RunFolder) -> list[Path]:
     if not rows:
         return []
     table = folder.metrics.with_suffix(".csv")
-    write_csv(table, rows)
+    write_csv(table, columns_of(rows), rows)
     figures = {"losses": loss_curves(rows), "gradient_norms": gradient_norms(rows)}
     return [table, *(save(figure, folder.figures / f"{name}.png") for name, figure in figures.items())]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,14 +63,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """The rows as CSV, a column for every name that any of them has."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Every name that any of the rows has, in the order in which they come."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def smoothed(values: Sequence[float], window: int) -> Iterator[float]:
