@@ -206,7 +206,7 @@ class Policy:
         def sample(params: Params, observation: Observation, key: jax.Array) -> jax.Array:
             model = self.definition.merge(params)
             noise = draw_noise(model, key, observation.state.shape[0])
-            return sample_actions(model, observation, noise, num_steps=self.sampling.num_steps)
+            return sample_actions(model, observation, noise, num_steps=self.sampling.num_steps, dims=self.action_dim)
 
         return jax.jit(sample)
 

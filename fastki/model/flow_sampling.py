@@ -23,7 +23,9 @@ def draw_noise(model: VLA, key: Array, batch: int) -> Array:
     return noise
 
 
-def sample_actions(model: VLA, observation: Observation, noise: Array, *, num_steps: int = STEPS) -> Array:
+def sample_actions(
+    model: VLA, observation: Observation, noise: Array, *, num_steps: int = STEPS, dims: int | None = None
+) -> Array:
     """Euler's method over the velocity; the prefix is read once, and its keys and values kept.
 
     Args:
@@ -31,6 +33,8 @@ def sample_actions(model: VLA, observation: Observation, noise: Array, *, num_st
         observation: of B scenes; FAST tokens in its text are not seen.
         noise: float32 ``[B, H, D]``, see :func:`draw_noise`.
         num_steps: of length 1/num_steps.
+        dims: dimensions that the robot has, where the flow was not trained in the others: these go straight to 0, as
+            padding did in training, and come out there. None: all, as openpi trains and samples.
 
     Returns:
         float32 ``[B, H, D]``, normalised actions.
@@ -41,13 +45,15 @@ def sample_actions(model: VLA, observation: Observation, noise: Array, *, num_st
     _, cache = model.llm.backbone(Span(prefix.tokens, positions[:, :cut], mask[:, :cut, :cut]))
     state = jnp.asarray(observation.state)
     length = jnp.float32(-1.0 / num_steps)
+    real = jnp.arange(noise.shape[-1]) < (noise.shape[-1] if dims is None else dims)
 
     def step(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         noisy, time = carry
         suffix, cond = model.embed_suffix(state, noisy, jnp.broadcast_to(time, noisy.shape[:1]))
         span = Span(suffix.astype(model.dtype), positions[:, cut:], mask[:, cut:])
         # The time is a running sum in float32, as openpi has it: 1 - i/n would move the result by 1e-5.
-        return noisy + length * model.velocity(model.llm.expert(span, cache, cond)), time + length
+        velocity = jnp.where(real, model.velocity(model.llm.expert(span, cache, cond)), noise)
+        return noisy + length * velocity, time + length
 
     carry = noise.astype(jnp.float32), jnp.float32(1.0)
     actions: Array = lax.fori_loop(0, num_steps, step, carry)[0]

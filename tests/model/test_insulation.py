@@ -21,6 +21,7 @@ from fastki.model.config import MODES, LoraConfig
 from fastki.model.losses import compute_losses, flow_loss, token_sums
 from fastki.model.params import flatten, nest
 from fastki.model.vla import VLA, Prefix
+from fastki.sequence.layout import PRESETS
 
 LENGTHS = ((5, 6), (3, 9))
 """Tokens of prompt and FAST of two examples."""
@@ -31,14 +32,17 @@ LORAS = {"backbone_lora": LoraConfig(2, 4.0), "expert_lora": LoraConfig(3, 6.0)}
 
 def of_expert(name: str) -> bool:
     """Whether a parameter is the action expert's: all the rest is backbone, embedder and image tower."""
-    stream = name.split("/")[2:] if name.startswith("PaliGemma/llm") else []
-    return not name.startswith("PaliGemma") or any(part.endswith("_1") for part in stream)
+    if name.startswith(("PaliGemma/img", "state_token_proj")):
+        return False
+    return not name.startswith("PaliGemma") or any(part.endswith("_1") for part in name.split("/"))
 
 
 def part_gradients(config, *, insulated: bool):
     """Of the flow's loss and of the cross-entropy in one pass of both: ``{name: leaf}`` twice."""
-    definition, params = random_model(config)
-    batch = random_batch(config, LENGTHS)
+    layout = PRESETS["images-prompt-state-token-fast" if config.state_token else "images-prompt-fast"]
+    lengths = [(prompt, 1, fast) if config.state_token else (prompt, fast) for prompt, fast in LENGTHS]
+    definition, params = random_model(config, layout=layout)
+    batch = random_batch(config, lengths, layout=layout)
 
     def losses(params, draw):
         model = definition.merge(params)
@@ -94,7 +98,10 @@ def test_the_flows_gradient_is_exactly_zero_on_the_backbone_and_the_cross_entrop
     ("remat", "loras"), [("dots", LORAS), ("full", {}), ("full", LORAS)], ids=["dots-lora", "full", "full-lora"]
 )
 def test_so_it_is_with_recomputed_activations_and_low_rank_additions(insulated, remat, loras):
-    flow, fast = part_gradients(micro_config(remat=remat, **loras), insulated=True)
+    """With ``dots`` the state comes in as a continuous token too, whose projection is the backbone's."""
+    config = micro_config(remat=remat, state_token=remat == "dots", **loras)
+    flow, fast = part_gradients(config, insulated=True)
+    assert ("state_token_proj/kernel" in fast) == config.state_token
     assert sum("lora" in name for name in flow) == (2 * 2 * 5 if loras else 0)
     assert_insulated(flow, fast)
     if not loras:  # Recomputing changes nothing but time and memory.

@@ -26,7 +26,7 @@ from fastki.model.vla import VLA, Prefix
 
 NOTICED = 10 * FLOAT32
 """A mistake must move the velocity by this at the least, of its largest number."""
-ALIKE = 2.0
+ALIKE = 1.02
 """And by openpi's own figure within this factor."""
 
 

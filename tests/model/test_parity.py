@@ -25,7 +25,7 @@ from fastki.model.vla import VLA, Outputs
 
 GRADIENT = 2e-5
 """Of a gradient's largest number: the same numbers, summed over 1,600 tokens in another order."""
-GRADIENT_NORM = 2e-6
+GRADIENT_NORM = 5e-6
 """Of a gradient's norm, in which the rounding of single numbers averages out."""
 NO_GRADIENT = 1e-7
 """Gradients that are zero but for rounding; the largest number of the smallest real one is 2e-3."""

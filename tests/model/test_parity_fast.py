@@ -15,7 +15,7 @@ from fastki.model.config import MODES
 from fastki.model.losses import compute_losses
 from fastki.model.params import abstract_model, flatten
 
-GRADIENT_NORM = 2e-6
+GRADIENT_NORM = 5e-6
 """Of a gradient's norm, in which the rounding of single numbers averages out."""
 NO_GRADIENT = 1e-7
 """Gradients that are zero but for rounding."""
