@@ -74,13 +74,13 @@ def test_dimensions_that_the_robot_lacks_go_straight_to_zero(model):
     """As they did in training, where the expert saw time · noise there and had no loss."""
     definition, params = model
     observation, noise = observe(CONFIG, [[10, 0]]), noise_for(1)
-    sampled = flow(model, observation, noise, num_steps=3, dims=3)
+    sampled = flow(model, observation, noise, num_steps=4, dims=3)
     np.testing.assert_allclose(sampled[..., 3:], 0, atol=1e-6)
     network, actions = definition.merge(params), jnp.asarray(noise)
-    for place in range(3):
-        time = jnp.full(1, 1 - place / 3)
+    for place in range(4):
+        time = jnp.full(1, 1 - place / 4)
         velocity = network.joint(observation, actions, time, insulated=False).velocity.at[..., 3:].set(noise[..., 3:])
-        actions -= velocity / 3
+        actions -= velocity / 4
     np.testing.assert_allclose(sampled, actions, atol=5e-6)
 
 
