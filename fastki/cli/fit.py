@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.groups import cuts_chunks, reads_data
 from fastki.cli.options import (
     OUT,
@@ -34,7 +35,12 @@ def fit(
     reading: OpenOptions,
     cut: dict[str, Any],
     data: Annotated[
-        str, typer.Argument(help="Dataset: folder, file, URL, hub id, or a mixture's .toml.", metavar="DATA")
+        str,
+        typer.Argument(
+            help="Dataset: folder, file, URL, hub id, or a mixture's .toml.",
+            metavar="DATA",
+            autocompletion=complete.data,
+        ),
     ] = SAMPLE,
     vocab: Annotated[int, typer.Option(help="Token ids at most, 64 or more.")] = 1024,
     horizon: Annotated[int | None, typer.Option(help="Actions in a chunk.", min=1, show_default="16")] = None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.options import DeltaFrom, Norm, PadEndName
 from fastki.data.options import OpenOptions
 
@@ -37,7 +38,11 @@ _READING: Options = {
     ),
     "robot": (
         Annotated[
-            str, _reading("Preset of keys, units and grippers: droid, aloha, libero, so101, bridge; auto, none.")
+            str,
+            _reading(
+                "Preset of keys, units and grippers: droid, aloha, libero, so101, bridge; auto, none.",
+                autocompletion=complete.robots,
+            ),
         ],
         "auto",
     ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.roundtrip import parts, resolve
@@ -27,22 +28,41 @@ def layouts(
     reading: OpenOptions,
     tokenizer: Annotated[
         str | None,
-        typer.Argument(help="Tokenizer folder or hub id; by default the last one fitted here.", metavar="TOKENIZER"),
+        typer.Argument(
+            help="Tokenizer folder or hub id; by default the last one fitted here.",
+            metavar="TOKENIZER",
+            autocompletion=complete.tokenizers_or_data,
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Argument(help="Dataset; by default the one it was fitted on.", metavar="DATA")
+        str | None,
+        typer.Argument(
+            help="Dataset; by default the one it was fitted on.", metavar="DATA", autocompletion=complete.data
+        ),
     ] = None,
     names: Annotated[
         str | None,
-        typer.Option("--layouts", help="Presets and .toml files of your own, by commas.", show_default="all presets"),
+        typer.Option(
+            "--layouts",
+            help="Presets and .toml files of your own, by commas.",
+            show_default="all presets",
+            autocompletion=complete.layouts,
+        ),
     ] = None,
     max_token_len: Annotated[
         int | None,
         typer.Option(help="Text tokens an example has room for.", min=1, show_default="what each layout needs"),
     ] = None,
-    model: Annotated[str, typer.Option(help="Size whose cost is counted: dummy, tiny, small, pi05.")] = "pi05",
+    model: Annotated[
+        str,
+        typer.Option(help="Size whose cost is counted: dummy, tiny, small, pi05.", autocompletion=complete.models),
+    ] = "pi05",
     text: Annotated[
-        str, typer.Option(help="Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.")
+        str,
+        typer.Option(
+            help="Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.",
+            autocompletion=complete.texts,
+        ),
     ] = "byte",
     skip: Annotated[
         int, typer.Option(help="Ids at the top of the text's vocabulary that FAST leaves alone.", min=0)

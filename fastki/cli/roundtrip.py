@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastki.cli import roundtrip_report
+from fastki.cli import complete, roundtrip_report
 from fastki.cli.fit import LAST, save
 from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, SAMPLE, Json, PartName, Quiet
@@ -27,11 +27,17 @@ def roundtrip(
     reading: OpenOptions,
     tokenizer: Annotated[
         str | None,
-        typer.Argument(help="Tokenizer folder or hub id; by default the last one fitted here.", metavar="TOKENIZER"),
+        typer.Argument(
+            help="Tokenizer folder or hub id; by default the last one fitted here.",
+            metavar="TOKENIZER",
+            autocompletion=complete.tokenizers_or_data,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Argument(help="Dataset; by default the one it was fitted on.", metavar="DATA"),
+        typer.Argument(
+            help="Dataset; by default the one it was fitted on.", metavar="DATA", autocompletion=complete.data
+        ),
     ] = None,
     atol: Annotated[float, typer.Option(help="Largest admitted error of a value, normalised units.")] = 0.01,
     episodes: Annotated[PartName, typer.Option(help="Which of the fitted data's episodes.")] = PartName.heldout,

@@ -6,19 +6,18 @@ be read in greyscale.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastki.report.figures import ACCENT, INK
+from fastki.report.glyphs import clean
 from fastki.study.rows import SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_CHARACTERS = 48
 _MARKERS, _OTHERS = "osD^vp<>h", "PXd8H"
 STROKES = "x+1234"
 """Markers without an inside."""
@@ -93,16 +92,6 @@ def has_vocab(row: SweepRow) -> bool:
     return row.method in ("fast", "reference")
 
 
-def clean(text: str, most: int = MOST_CHARACTERS) -> str:
-    r"""A name from the data as Matplotlib draws it letter for letter: no formulas, one line, no missing glyph.
-
-    >>> clean("cost in $ and \n€")
-    'cost in \\$ and  €'
-    """
-    shown = text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
-    return "".join(_glyph(character) for character in shown)
-
-
 def panels(count: int, *, width: float, height: float, columns: int = 3, sharey: bool = False) -> tuple[Figure, Any]:
     """A figure of so many panels of a size in inches, and the list of its axes."""
     from matplotlib.figure import Figure
@@ -167,19 +156,3 @@ def _name(row: SweepRow) -> str:
     if row.method == "published":
         return f"published {clean((row.path or '').rstrip('/').rpartition('/')[2], 24)}"
     return row.method
-
-
-def _glyph(character: str) -> str:
-    if character == "$":
-        return r"\$"
-    if character.isspace():
-        return " "
-    return character if character.isprintable() and _has_glyph(character) else "□"
-
-
-@functools.cache
-def _has_glyph(character: str) -> bool:
-    """Whether the font can draw it: Matplotlib would warn of each character that it can't."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return bool(get_font(findfont(FontProperties())).get_char_index(ord(character)))

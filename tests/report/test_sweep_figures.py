@@ -11,9 +11,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from sweep_results import HOSTILE, fast_row, grid_of, refused_row, result_of
 
+from fastki.report.glyphs import clean
 from fastki.report.sweep_figures import STEMS, learnable, probe, sweep_figures, tradeoff, write_figures
 from fastki.report.sweep_panels import MOST_DIMENSIONS, dimensions, heat_maps, token_lengths
-from fastki.report.sweep_series import clean, label_of, series_of
+from fastki.report.sweep_series import label_of, series_of
 
 VOCABULARIES, BINS = (256, 512, 1024, 2048, 4096), (20.0, 40.0, 80.0, 256.0)
 BOUND = fast_row(126.0, 1024, bound=0.01, rmse=0.003, tokens_mean=90.0, within_atol=1.0)
