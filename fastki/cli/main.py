@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fastki import __version__
+from fastki.cli.doctor import doctor
 from fastki.cli.fit import fit
 from fastki.cli.inspect import inspect
 from fastki.cli.layouts import layouts
@@ -35,6 +36,7 @@ app.command()(roundtrip)
 app.command()(sweep)
 app.command()(layouts)
 app.command()(inspect)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

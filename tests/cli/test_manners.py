@@ -25,8 +25,11 @@ RUNS = {
     "sweep": ["wave.npz", "--bins", "20", "--vocab", "64,128", "--workers", "1"],
     "layouts": ["tok"],
     "inspect": ["wave.npz"],
+    "doctor": [],
 }
 """A quick call of every command."""
+MOVING = ("memory ", "folder ")
+"""Lines of ``doctor`` that are never twice the same."""
 COMMANDS = [command.name or command.callback.__name__ for command in main.app.registered_commands]
 
 
@@ -94,7 +97,8 @@ def test_no_color_leaves_no_colour(narrow, command):
 def test_a_narrow_terminal_gets_every_figure_in_lines_that_fit(narrow, piped, command):
     said = narrow(command)
     assert [line for line in prose(said.out) if cell_len(line) > COLUMNS] == []
-    assert figures(piped(command).out) - figures(said.out) == set()
+    wide = [line for line in piped(command).out.splitlines() if not line.startswith(MOVING)]
+    assert figures("\n".join(wide)) - figures(said.out) == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
