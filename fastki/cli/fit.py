@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from fastki.cli.options import (
     ReferenceName,
 )
 from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 
@@ -32,6 +34,7 @@ LAST = OUT / "last.json"
 @cuts_chunks
 @reads_data
 def fit(
+    context: typer.Context,
     reading: OpenOptions,
     cut: dict[str, Any],
     data: Annotated[
@@ -78,6 +81,8 @@ def fit(
     from fastki.data.mixture import Mixture
     from fastki.data.open import open_with
     from fastki.files import require_writable
+    from fastki.report import payloads
+    from fastki.report.runs import write_run
     from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset, fit_on_mixture
     from fastki.tokenizer.store import require_replaceable
 
@@ -96,6 +101,7 @@ def fit(
         horizon=horizon,
         **cut,
     )
+    command = shlex.join(command_words(context))
     require_writable(out)
     require_replaceable(out)
     announce_compilation(terminal)
@@ -104,10 +110,12 @@ def fit(
         if isinstance(dataset, Mixture):
             mixed = fit_on_mixture(dataset, options, progress=progress)
             save(mixed.tokenizer, out)
+            write_run(out, command, payloads.mixture_payload(mixed, str(out), dataset.info))
             fit_report.mixture(terminal, dataset, mixed, out)
         else:
             fitted = fit_on_dataset(dataset, options, progress=progress)
             save(fitted.tokenizer, out)
+            write_run(out, command, payloads.fit_payload(fitted, str(out), dataset.info))
             fit_report.dataset(terminal, dataset.info, fitted, out)
 
 

@@ -15,6 +15,7 @@ from fastki.cli.doctor import doctor
 from fastki.cli.fit import fit
 from fastki.cli.inspect import inspect
 from fastki.cli.layouts import layouts
+from fastki.cli.report import report
 from fastki.cli.roundtrip import roundtrip
 from fastki.cli.sweep import sweep
 from fastki.errors import FastkiError
@@ -36,6 +37,7 @@ app.command()(roundtrip)
 app.command()(sweep)
 app.command()(layouts)
 app.command()(inspect)
+app.command()(report)
 app.command()(doctor)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, SAMPLE, Json, PartName, Quiet
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.cli.things import open_either
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 @reads_data
 def roundtrip(
+    context: typer.Context,
     reading: OpenOptions,
     tokenizer: Annotated[
         str | None,
@@ -54,6 +57,7 @@ def roundtrip(
 ) -> None:
     """Encode and decode every held-out chunk and say what came back; exit 1 if a value misses --atol."""
     from fastki.files import require_writable, write_text
+    from fastki.report.runs import write_run
     from fastki.tokenizer import RoundTripOptions
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
@@ -63,7 +67,8 @@ def roundtrip(
     folder, loaded, dataset = resolve(terminal, tokenizer, data, reading)
     options = RoundTripOptions(atol=atol, part=episodes.value, dims=dims, horizon=horizon, stride=stride)
     payload, shown = _measure(terminal, folder, parts(loaded, dataset), options, corrupt, out)
-    write_text(results, json.dumps(payload, indent=2, ensure_ascii=False) + "\n")
+    write_text(results, json.dumps(payload, indent=2, allow_nan=False) + "\n")
+    write_run(out, shlex.join(command_words(context)))
     terminal.payload(payload)
     for part in shown:
         roundtrip_report.show(terminal, folder, part)
@@ -126,7 +131,7 @@ def resolve(
         tokenizer = None
     elif reading != OpenOptions():
         raise UsageError(f"how data are opened can be said only of DATA: give it, as `fastki {command} TOKENIZER DATA`")
-    folder = tokenizer or _last_fitted() or _fit_sample(terminal)
+    folder = tokenizer or _last_fitted() or fit_sample(terminal)
     return folder, load_tokenizer(folder), dataset
 
 
@@ -148,7 +153,7 @@ def _last_fitted() -> str | None:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _fit_sample(terminal: Terminal) -> str:
+def fit_sample(terminal: Terminal) -> str:
     """With nothing fitted yet, fit the sample, so that the command works on its own."""
     from fastki.data import open_dataset
     from fastki.tokenizer import FitOptions, fit_on_dataset

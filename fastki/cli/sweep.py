@@ -16,6 +16,7 @@ from fastki.cli.groups import cuts_chunks, reads_data
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.sweep_live import following
 from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 
@@ -130,21 +131,6 @@ def sweep(
     _show(terminal, result)
     terminal.files([report, *tables, *([out / FIGURES] if figures else []), *saved])
     terminal.next_command(*_next(words, data, result, options, target))
-
-
-def command_words(context: typer.Context) -> list[str]:
-    """The command as it was given: options that were left to default are left out."""
-    words = context.command_path.split()
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        value = context.params[parameter.name or ""]
-        if parameter.param_type_name == "argument":
-            words.insert(2, str(value))
-        elif value is not False:
-            words += [parameter.opts[0], *([] if value is True else [str(value)])]
-    return words
 
 
 def _list(option: str, text: str, kind: Callable[[str], T]) -> tuple[T, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastki.config import to_plain
 from fastki.files import atomic_path, write_text
+from fastki.report.html import environment
 from fastki.study.grid import SweepOptions
 from fastki.study.rows import SweepRow
 from fastki.study.sweep import SweepResult
@@ -41,17 +42,24 @@ def write_sweep(payload: dict[str, Any], result: SweepResult, command: str, fold
         UsageError: the folder can't be written to.
     """
     paths = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.parquet")]
-    whole = {**payload, "command": command, "details": list(result.details)}
-    text = json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
-    # Half characters, as in the name of a file that is no UTF-8, become the escapes that JSON has for them.
-    write_text(paths[0], text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    whole = {**payload, "command": command, "environment": dict(environment().pairs), "details": list(result.details)}
+    write_text(paths[0], _whole(json.dumps(whole, ensure_ascii=False, allow_nan=False)) + "\n")
+    rows = [
+        {name: _whole(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in payload["rows"]
+    ]
     with atomic_path(paths[1]) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(payload["rows"])
+        writer.writerows(rows)
     with atomic_path(paths[2]) as temporary:
-        _write_parquet(payload["rows"], temporary)
+        _write_parquet(rows, temporary)
     return paths
+
+
+def _whole(text: str) -> str:
+    """Half characters, as in the name of a file that is no UTF-8, become the escapes that JSON has for them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:

@@ -51,14 +51,20 @@ def report(
     payload: dict[str, Any], result: SweepResult, command: str, drawn: list[SweepFigure], figures: Path
 ) -> str:  # fmt: skip
     """The page, of figures that lie in the folder ``figures``."""
-    sections = [
-        Section("What to take", (_advice(result), _facts(payload, result))),
-        Section("Command", (Command(command),)),
-        Section("Every tokenizer of the grid", (_table(result),)),
-        Section("Figures", tuple(_picture(figure, figures) for figure in drawn) or (_NOTHING,)),
-        Section("Made with", (environment(),)),
-    ]
+    first, *others = sweep_sections(payload, result, drawn, figures)
+    sections = [first, Section("Command", (Command(command),)), *others, Section("Made with", (environment(),))]
     return page(f"Tokenizer sweep on {payload['data']}", sections)
+
+
+def sweep_sections(
+    payload: dict[str, Any], result: SweepResult, drawn: list[SweepFigure], figures: Path, *, prefix: str = ""
+) -> list[Section]:
+    """What to take, the table, and the figures that lie in the folder ``figures``; ``prefix`` is that of their ids."""
+    return [
+        Section("What to take", (_advice(result), _facts(payload, result))),
+        Section("Every tokenizer of the grid", (_table(result),)),
+        Section("Figures", tuple(_picture(figure, figures, prefix) for figure in drawn) or (_NOTHING,)),
+    ]
 
 
 _NOTHING = Words(("Every cell was refused, so there is nothing to draw: the table says why.",))
@@ -119,8 +125,8 @@ def _cell(row: SweepRow, column: _Column) -> Cell:
     return Cell(f"{value:{column.form}}{column.unit}", value)
 
 
-def _picture(drawn: SweepFigure, folder: Path) -> Picture:
-    return Picture(drawn.title, drawn.caption, folder / f"{drawn.stem}.svg", folder / f"{drawn.stem}.png")
+def _picture(drawn: SweepFigure, folder: Path, prefix: str) -> Picture:
+    return Picture(drawn.title, drawn.caption, folder / f"{drawn.stem}.svg", folder / f"{drawn.stem}.png", prefix)
 
 
 def _worst(row: SweepRow) -> str:

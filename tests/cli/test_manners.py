@@ -25,6 +25,7 @@ RUNS = {
     "sweep": ["wave.npz", "--bins", "20", "--vocab", "64,128", "--workers", "1"],
     "layouts": ["tok"],
     "inspect": ["wave.npz"],
+    "report": ["tok"],
     "doctor": [],
 }
 """A quick call of every command."""
@@ -123,9 +124,9 @@ def test_quiet_with_json_is_the_object(place):
 
 def test_a_terminal_gets_colours_and_a_bar(place):
     """What the tests above look for is there where it should be."""
-    said = on_a_terminal(["fit", *RUNS["fit"]], columns=100)
+    said = on_a_terminal(["roundtrip", *RUNS["roundtrip"]], columns=100)
     assert colours(said.out)
-    assert "reading chunks" in said.err
+    assert "encoding and decoding" in said.err
     assert ESCAPE in without_styles(said.err)
 
 
@@ -144,7 +145,7 @@ def test_a_dumb_terminal_gets_no_bar(place):
 
 
 def test_forced_colours_do_not_force_a_bar_into_a_pipe(place):
-    said = in_a_pipe(["fit", *RUNS["fit"]], columns=100, FORCE_COLOR="1")
+    said = in_a_pipe(["roundtrip", *RUNS["roundtrip"]], columns=100, FORCE_COLOR="1")
     assert colours(said.out)
     assert said.err == ""
 

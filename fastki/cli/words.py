@@ -1,0 +1,27 @@
+"""The command line as it was given, to be kept with the results and to be run again."""
+
+from __future__ import annotations
+
+import typer
+
+
+def command_words(context: typer.Context) -> list[str]:
+    """The command's words: options that were left to default are left out, arguments come first."""
+    arguments: list[str] = []
+    options: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        if parameter.param_type_name == "argument":
+            arguments += [str(one) for one in value] if isinstance(value, (list, tuple)) else [str(value)]
+        elif value is not False:
+            options += [parameter.opts[0], *([] if value is True else [_word(value)])]
+    return [*context.command_path.split(), *arguments, *options]
+
+
+def _word(value: object) -> str:
+    """A value as one would type it: 2, not 2.0."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
