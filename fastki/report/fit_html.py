@@ -76,8 +76,8 @@ def _statistics(name: str, one: Any) -> Table:
     source, normalizer = one
     stats = normalizer.stats
     known = [(head, value) for head, value in vars(stats).items() if value is not None]
-    columns = (Column("#"), Column("dimension", words=True), Column("unit", words=True))
-    columns += tuple(Column(head, "native units") for head, _ in known)
+    heads = (Column("#"), Column("dimension", words=True), Column("unit", words=True))
+    columns = (*heads, *(Column(head, "native units") for head, _ in known))
     names = source.names if source else tuple(f"dimension {dim}" for dim in range(len(stats.mean)))
     units = source.units if source else (None,) * len(names)
     rows = tuple(
