@@ -96,8 +96,14 @@ def _statistics(name: str, one: Any) -> Table:
 
 def _tokens(tokenizer: FastTokenizer) -> Table:
     entries = longest_tokens(tokenizer, _LONGEST)
-    columns = (Column("id"), Column("symbols", "base symbols that it stands for"), Column("coefficients", words=True))
+    columns = (
+        Column("#", "by the symbols that it stands for"),
+        Column("id"),
+        Column("symbols", "base symbols that it stands for"),
+        Column("coefficients", words=True),
+    )
     rows = tuple(
-        Row((Cell(str(one.id), one.id), Cell(str(one.length), one.length), Cell(one.text))) for one in entries
-    )  # fmt: skip
+        Row((Cell(str(place), place), Cell(str(one.id), one.id), Cell(str(one.length), one.length), Cell(one.text)))
+        for place, one in enumerate(entries, 1)
+    )
     return Table(f"The {counted(len(rows), 'token')} that stand for most", columns, rows)

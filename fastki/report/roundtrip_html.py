@@ -141,6 +141,7 @@ def _dimensions(dimensions: list[_Dimension], atol: float) -> Table:
 
 def _damage(damage: list[CorruptionRow]) -> Table:
     columns = (
+        Column("#"),
         Column("tokenizer", words=True),
         Column("damage", "what happens to tokens", words=True),
         Column("tokens", "share that it happens to"),
@@ -152,6 +153,7 @@ def _damage(damage: list[CorruptionRow]) -> Table:
     rows = tuple(
         Row(
             (
+                Cell(str(place), place),
                 Cell(one.label),
                 Cell(one.damage),
                 Cell(f"{one.rate:.3g}", one.rate),
@@ -161,7 +163,7 @@ def _damage(damage: list[CorruptionRow]) -> Table:
                 Cell(f"{one.repaired:.1%}", one.repaired),
             )
         )
-        for one in damage
+        for place, one in enumerate(damage)
     )
     return Table(f"{counted(len(rows), 'row')}", columns, rows)
 
