@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.groups import cuts_chunks, reads_data
 from fastki.cli.options import (
     OUT,
@@ -19,6 +21,7 @@ from fastki.cli.options import (
     ReferenceName,
 )
 from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 
@@ -31,10 +34,16 @@ LAST = OUT / "last.json"
 @cuts_chunks
 @reads_data
 def fit(
+    context: typer.Context,
     reading: OpenOptions,
     cut: dict[str, Any],
     data: Annotated[
-        str, typer.Argument(help="Dataset: folder, file, URL, hub id, or a mixture's .toml.", metavar="DATA")
+        str,
+        typer.Argument(
+            help="Dataset: folder, file, URL, hub id, or a mixture's .toml.",
+            metavar="DATA",
+            autocompletion=complete.data,
+        ),
     ] = SAMPLE,
     vocab: Annotated[int, typer.Option(help="Token ids at most, 64 or more.")] = 1024,
     horizon: Annotated[int | None, typer.Option(help="Actions in a chunk.", min=1, show_default="16")] = None,
@@ -72,6 +81,8 @@ def fit(
     from fastki.data.mixture import Mixture
     from fastki.data.open import open_with
     from fastki.files import require_writable
+    from fastki.report import payloads
+    from fastki.report.runs import write_run
     from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset, fit_on_mixture
     from fastki.tokenizer.store import require_replaceable
 
@@ -90,6 +101,7 @@ def fit(
         horizon=horizon,
         **cut,
     )
+    command = shlex.join(command_words(context))
     require_writable(out)
     require_replaceable(out)
     announce_compilation(terminal)
@@ -98,10 +110,12 @@ def fit(
         if isinstance(dataset, Mixture):
             mixed = fit_on_mixture(dataset, options, progress=progress)
             save(mixed.tokenizer, out)
+            write_run(out, command, payloads.mixture_payload(mixed, str(out), dataset.info))
             fit_report.mixture(terminal, dataset, mixed, out)
         else:
             fitted = fit_on_dataset(dataset, options, progress=progress)
             save(fitted.tokenizer, out)
+            write_run(out, command, payloads.fit_payload(fitted, str(out), dataset.info))
             fit_report.dataset(terminal, dataset.info, fitted, out)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.options import DeltaFrom, Norm, PadEndName
 from fastki.data.options import OpenOptions
 from fastki.sequence.options import SKIP, TextOptions
@@ -42,7 +43,11 @@ _READING: Options = {
     ),
     "robot": (
         Annotated[
-            str, _reading("Preset of keys, units and grippers: droid, aloha, libero, so101, bridge; auto, none.")
+            str,
+            _reading(
+                "Preset of keys, units and grippers: droid, aloha, libero, so101, bridge; auto, none.",
+                autocompletion=complete.robots,
+            ),
         ],
         "auto",
     ),
@@ -93,11 +98,23 @@ _CUTTING: Options = {
 
 _PLACING: Options = {
     "model": (
-        Annotated[str, _placing("Size of the model, in whose table of text they stand: dummy, tiny, small, pi05.")],
+        Annotated[
+            str,
+            _placing(
+                "Size of the model, in whose table of text they stand: dummy, tiny, small, pi05.",
+                autocompletion=complete.models,
+            ),
+        ],
         "pi05",
     ),
     "text": (
-        Annotated[str, _placing("Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.")],
+        Annotated[
+            str,
+            _placing(
+                "Text tokenizer: byte, a SentencePiece .model, a Hugging Face folder or hub id.",
+                autocompletion=complete.texts,
+            ),
+        ],
         "byte",
     ),
     "skip": (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.terminal import Terminal
@@ -26,11 +27,19 @@ def inspect(
     reading: OpenOptions,
     placing: TextOptions,
     thing: Annotated[
-        str, typer.Argument(help="Dataset, tokenizer or checkpoint: a folder, file, URL or hub id.", metavar="THING")
+        str,
+        typer.Argument(
+            help="Dataset, tokenizer or checkpoint: a folder, file, URL or hub id.",
+            metavar="THING",
+            autocompletion=complete.tokenizers_or_data,
+        ),
     ] = SAMPLE,
     data: Annotated[
         str | None,
-        typer.Option(help="Data to count a tokenizer's vocabulary use on; by default those it was fitted on."),
+        typer.Option(
+            help="Data to count a tokenizer's vocabulary use on; by default those it was fitted on.",
+            autocompletion=complete.data,
+        ),
     ] = None,
     tokens: Annotated[int, typer.Option(help="How many of the longest tokens to list.", min=1)] = 12,
     out: Annotated[Path, typer.Option(help="Folder of figures.")] = OUT / "inspect",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.roundtrip import parts, resolve
@@ -32,14 +33,26 @@ def layouts(
     placing: TextOptions,
     tokenizer: Annotated[
         str | None,
-        typer.Argument(help="Tokenizer folder or hub id; by default the last one fitted here.", metavar="TOKENIZER"),
+        typer.Argument(
+            help="Tokenizer folder or hub id; by default the last one fitted here.",
+            metavar="TOKENIZER",
+            autocompletion=complete.tokenizers_or_data,
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Argument(help="Dataset; by default the one it was fitted on.", metavar="DATA")
+        str | None,
+        typer.Argument(
+            help="Dataset; by default the one it was fitted on.", metavar="DATA", autocompletion=complete.data
+        ),
     ] = None,
     names: Annotated[
         str | None,
-        typer.Option("--layouts", help="Presets and .toml files of your own, by commas.", show_default="all presets"),
+        typer.Option(
+            "--layouts",
+            help="Presets and .toml files of your own, by commas.",
+            show_default="all presets",
+            autocompletion=complete.layouts,
+        ),
     ] = None,
     max_token_len: Annotated[
         int | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from fastki import __version__
+from fastki.cli.doctor import doctor
 from fastki.cli.fit import fit
 from fastki.cli.inspect import inspect
 from fastki.cli.layouts import layouts
+from fastki.cli.report import report
 from fastki.cli.roundtrip import roundtrip
 from fastki.cli.sweep import sweep
 from fastki.cli.train import train
@@ -36,6 +39,8 @@ app.command()(sweep)
 app.command()(layouts)
 app.command()(train)
 app.command()(inspect)
+app.command()(report)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,6 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    _print_what_can_be()
     try:
         code = app(args=[word for word in words if word != "--debug"], prog_name="fastki", standalone_mode=False)
         sys.stdout.flush()
@@ -81,8 +87,20 @@ def run(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _print_what_can_be() -> None:
+    """Where standard output is no UTF-8, such as a pipe of an old Windows, let a × become a ? and not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _fail(message: str) -> NoReturn:
-    typer.secho(f"error: {' '.join(message.splitlines())}", fg="red", err=True)
+    from rich.text import Text
+
+    from fastki.report.console import SafeConsole
+
+    # A line is a line, also where a terminal is narrower.
+    SafeConsole(stderr=True).print(Text(f"error: {' '.join(message.splitlines())}", style="red"), soft_wrap=True)
     sys.exit(2)
 
 

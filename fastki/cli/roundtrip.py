@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastki.cli import roundtrip_report
+from fastki.cli import complete, roundtrip_report
 from fastki.cli.fit import LAST, save
 from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, SAMPLE, Json, PartName, Quiet
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.cli.things import open_either
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 
 if TYPE_CHECKING:
@@ -24,14 +26,21 @@ if TYPE_CHECKING:
 
 @reads_data
 def roundtrip(
+    context: typer.Context,
     reading: OpenOptions,
     tokenizer: Annotated[
         str | None,
-        typer.Argument(help="Tokenizer folder or hub id; by default the last one fitted here.", metavar="TOKENIZER"),
+        typer.Argument(
+            help="Tokenizer folder or hub id; by default the last one fitted here.",
+            metavar="TOKENIZER",
+            autocompletion=complete.tokenizers_or_data,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Argument(help="Dataset; by default the one it was fitted on.", metavar="DATA"),
+        typer.Argument(
+            help="Dataset; by default the one it was fitted on.", metavar="DATA", autocompletion=complete.data
+        ),
     ] = None,
     atol: Annotated[float, typer.Option(help="Largest admitted error of a value, normalised units.")] = 0.01,
     episodes: Annotated[PartName, typer.Option(help="Which of the fitted data's episodes.")] = PartName.heldout,
@@ -48,6 +57,7 @@ def roundtrip(
 ) -> None:
     """Encode and decode every held-out chunk and say what came back; exit 1 if a value misses --atol."""
     from fastki.files import require_writable, write_text
+    from fastki.report.runs import write_run
     from fastki.tokenizer import RoundTripOptions
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
@@ -57,7 +67,8 @@ def roundtrip(
     folder, loaded, dataset = resolve(terminal, tokenizer, data, reading)
     options = RoundTripOptions(atol=atol, part=episodes.value, dims=dims, horizon=horizon, stride=stride)
     payload, shown = _measure(terminal, folder, parts(loaded, dataset), options, corrupt, out)
-    write_text(results, json.dumps(payload, indent=2, ensure_ascii=False) + "\n")
+    write_text(results, json.dumps(payload, indent=2, allow_nan=False) + "\n")
+    write_run(out, shlex.join(command_words(context)))
     terminal.payload(payload)
     for part in shown:
         roundtrip_report.show(terminal, folder, part)
@@ -120,7 +131,7 @@ def resolve(
         tokenizer = None
     elif reading != OpenOptions():
         raise UsageError(f"how data are opened can be said only of DATA: give it, as `fastki {command} TOKENIZER DATA`")
-    folder = tokenizer or _last_fitted() or _fit_sample(terminal)
+    folder = tokenizer or _last_fitted() or fit_sample(terminal)
     return folder, load_tokenizer(folder), dataset
 
 
@@ -142,7 +153,7 @@ def _last_fitted() -> str | None:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _fit_sample(terminal: Terminal) -> str:
+def fit_sample(terminal: Terminal) -> str:
     """With nothing fitted yet, fit the sample, so that the command works on its own."""
     from fastki.data import open_dataset
     from fastki.tokenizer import FitOptions, fit_on_dataset

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from fastki.cli import complete
 from fastki.cli.fit import save as save_fitted
 from fastki.cli.groups import cuts_chunks, reads_data
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
@@ -41,7 +42,10 @@ def sweep(
     context: typer.Context,
     reading: OpenOptions,
     cut: dict[str, Any],
-    data: Annotated[str, typer.Argument(help="Dataset: folder, file, URL or hub id.", metavar="DATA")] = SAMPLE,
+    data: Annotated[
+        str,
+        typer.Argument(help="Dataset: folder, file, URL or hub id.", metavar="DATA", autocompletion=complete.data),
+    ] = SAMPLE,
     vocab: Annotated[str, typer.Option(help="Vocabularies, 64 or more each.")] = "256,1024,4096",
     bins: Annotated[
         str, typer.Option(help="Quantisation steps over [-1, 1]; `bound`: FAST that keeps --atol on every value.")
@@ -192,7 +196,7 @@ def _show(terminal: Terminal, result: SweepResult) -> None:
     from fastki.report.sweep_tables import BEST as STAR
     from fastki.report.sweep_tables import PARETO, advice, sweep_errors, sweep_marks, sweep_table
 
-    terminal.show(sweep_table(result.rows, marks=sweep_marks(result), width=terminal.console.width), "")
+    terminal.show(sweep_table(result.rows, marks=sweep_marks(result)), "")
     for line in sweep_errors(result.rows):
         terminal.show(f"[dim]refused[/dim] {escape(line)}")
     terminal.show(f"{PARETO} no other row of its horizon has fewer tokens and a smaller RMSE; {STAR} recommended", "")

@@ -24,7 +24,7 @@ def following(terminal: Terminal, cells: Sequence[SweepCell]) -> Iterator[OnRow]
     """What to tell of each row, while the block runs."""
     if terminal.quiet:
         yield lambda *_: None
-    elif terminal.errors.is_terminal:
+    elif terminal.looked_at:
         with _live(terminal, cells) as tell:
             yield tell
     else:
@@ -60,6 +60,7 @@ def _live(terminal: Terminal, cells: Sequence[SweepCell]) -> Iterator[OnRow]:
         TimeRemainingColumn,
     )
 
+    from fastki.report.narrow import Stacked
     from fastki.report.sweep_tables import sweep_table
 
     rows: list[SweepRow | None] = [None] * len(cells)
@@ -79,7 +80,7 @@ def _live(terminal: Terminal, cells: Sequence[SweepCell]) -> Iterator[OnRow]:
         """The rows that came last, as many as there is room for, in the table's order."""
         shown = set(order[-max(1, terminal.errors.height - _MARGIN) :])
         known = [row if index in shown else None for index, row in enumerate(rows)]
-        return Group(sweep_table(known, width=terminal.errors.width), bar)
+        return Group(Stacked(sweep_table(known, width=terminal.errors.width), most=1), bar)
 
     with Live(screen(), console=terminal.errors, transient=True, refresh_per_second=4) as live:
 

@@ -41,26 +41,38 @@ class Terminal:
     """Output of one command: either people's (tables, hints) or one JSON object, never both on stdout."""
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        from rich.console import Console
+        from fastki.report.console import SafeConsole
 
         self.as_json = as_json
         self.quiet = quiet
         if quiet:
             os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # Read once the hub's library is loaded, for a download.
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNBOUNDED_WIDTH
-        self.console = Console(highlight=False, width=width)
-        self.errors = Console(stderr=True, highlight=False)
+        self.console = SafeConsole(highlight=False, width=width)
+        self.errors = SafeConsole(stderr=True, highlight=False)
+        self.looked_at = sys.stderr.isatty() and self.errors.is_terminal and not self.errors.is_dumb_terminal
+        """Whether what moves, such as a progress bar, can be shown: a terminal reads standard error."""
 
     def show(self, *renderables: RenderableType) -> None:
-        """Something for people to read on standard output."""
+        """Something for people to read on standard output: tables that fit, sentences that a terminal wraps."""
         if not (self.as_json or self.quiet):
             for renderable in renderables:
-                self.console.print(renderable, soft_wrap=isinstance(renderable, str))
+                self._print(renderable, soft_wrap=not self.console.is_terminal)
+
+    def _print(self, renderable: RenderableType, *, soft_wrap: bool) -> None:
+        from rich.table import Table
+
+        from fastki.report.narrow import Stacked
+
+        if isinstance(renderable, Table):
+            self.console.print(Stacked(renderable))
+        else:
+            self.console.print(renderable, soft_wrap=soft_wrap and isinstance(renderable, str))
 
     def note(self, text: str) -> None:
         """A remark that a user should not miss, on standard error."""
         if not self.quiet:
-            self.errors.print(text, style="yellow", markup=False, soft_wrap=True)
+            self.errors.print(text, style="yellow", markup=False, soft_wrap=not self.looked_at)
 
     def line(self, text: str) -> None:
         """How far the work is, on standard error."""
@@ -71,23 +83,29 @@ class Terminal:
         """Where results were written."""
         from rich.markup import escape
 
-        self.show("", *(f"[dim]wrote[/dim] {escape(str(path))}" for path in paths))
+        self._copied("", *(f"[dim]wrote[/dim] {escape(str(path))}" for path in paths))
 
     def next_command(self, *words: str) -> None:
         """The one command that a user would want next."""
         from rich.markup import escape
 
-        self.show(f"[dim]next:[/dim] [bold]{escape(shlex.join(words))}[/bold]")
+        self._copied(f"[dim]next:[/dim] [bold]{escape(shlex.join(words))}[/bold]")
+
+    def _copied(self, *lines: str) -> None:
+        """Lines that people copy: a line each, however narrow the terminal."""
+        if not (self.as_json or self.quiet):
+            for line in lines:
+                self._print(line, soft_wrap=True)
 
     def payload(self, payload: dict[str, Any]) -> None:
-        """The machine-readable result, where it was asked for."""
+        """The machine-readable result, where it was asked for: one line of ASCII, whatever names hold."""
         if self.as_json:
-            sys.stdout.write(json.dumps(payload, ensure_ascii=False, allow_nan=False) + "\n")
+            sys.stdout.write(json.dumps(payload, allow_nan=False) + "\n")
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
         """A bar a stage on standard error, gone when done; nothing where no terminal looks."""
-        if self.quiet or not self.errors.is_terminal:
+        if self.quiet or not self.looked_at:
             yield lambda *_: None
             return
         from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn

@@ -1,4 +1,4 @@
-"""The command that is running, as a line to copy."""
+"""The command line as it was given, to be kept with the results and to be run again."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import typer
 
 
 def command_words(context: typer.Context) -> list[str]:
-    """The command as it was given, its arguments first: options that were left to default are left out."""
+    """The command's words: options that were left to default are left out, arguments come first."""
     arguments: list[str] = []
     options: list[str] = []
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
         if source is None or source.name != "COMMANDLINE":
             continue
-        value = context.params[parameter.name or ""]
+        value = context.params[name]
         if parameter.param_type_name == "argument":
-            arguments.append(str(value))
+            arguments += [str(one) for one in value] if isinstance(value, (list, tuple)) else [str(value)]
         elif value is not False:
-            options += [parameter.opts[0], *([] if value is True else [str(value)])]
+            options += [parameter.opts[0], *([] if value is True else [_word(value)])]
     return [*context.command_path.split(), *arguments, *options]
+
+
+def _word(value: object) -> str:
+    """A value as one would type it: 2, not 2.0."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

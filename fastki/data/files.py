@@ -15,14 +15,21 @@ from fastki.errors import DataError
 
 _FIELD = re.compile(r"\{(\w+)(?::(0?\d{0,2})d)?\}")
 _WHOLE_BYTES = 32 * 2**20
+_LARGEST_TEXT = 2**29
 _SAMPLE_BYTES = 2**16
 _SAMPLED_FILES = 256
 
 
 def read_text(path: AnyPath) -> str:
-    """The UTF-8 text of ``path``."""
+    """The UTF-8 text of ``path``, of 512 MiB at most."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_TEXT + 1)
+        if len(data) > _LARGEST_TEXT:
+            raise DataError(
+                f"{path} is larger than the {_LARGEST_TEXT >> 20} MiB that metadata may have: it is damaged"
+            )
+        return str(data, "utf-8")
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the dataset is incomplete; fetch it again") from None
     except (OSError, UnicodeDecodeError) as error:

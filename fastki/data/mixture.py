@@ -27,10 +27,11 @@ from fastki.config import from_plain
 from fastki.data.chunks import ChunkSpec
 from fastki.data.dims import parse_dims
 from fastki.data.episode import Dataset, DatasetInfo, Episode
-from fastki.data.files import read_text
+from fastki.data.files import read_text, stay_inside
+from fastki.data.hub import SCHEME, in_cache, parse_hub_name
 from fastki.data.idle import IdleFilter
 from fastki.data.options import OpenOptions
-from fastki.data.paths import AnyPath, is_local
+from fastki.data.paths import AnyPath, is_local, is_remote
 from fastki.data.views import derived
 from fastki.errors import DataError, UsageError
 
@@ -198,11 +199,23 @@ def open_mixture(path: AnyPath, *, uri: str, options: OpenOptions, open_part: Op
 
 
 def _from_folder(data: str, path: AnyPath) -> str:
-    """``data`` from the folder of ``path`` where it is there, else as it stands."""
-    if ":" in data or not data:
+    """``data`` from the folder of ``path`` where it is there, else as it stands.
+
+    A mixture of somewhere else, the hub or a URL, may name what lies beside it or below, where it came from itself,
+    and datasets of the hub; nothing of this machine.
+    """
+    if not data or data.startswith((SCHEME, "synthetic:")):
         return data
     beside = path.parent / data
-    return str(beside) if beside.exists() or (is_local(path) and data.startswith(".")) else data
+    if is_local(path) and not in_cache(path.parent):
+        return str(beside) if ":" not in data and (beside.exists() or data.startswith(".")) else data
+    scheme = str(path).partition("://")[0] + "://"
+    if not is_local(path) and data.startswith(scheme):
+        return data
+    if is_remote(data):
+        raise DataError(f"{path} names {data}, which lies elsewhere: copy the mixture here if that is meant")
+    inside = stay_inside(data, where=str(path))
+    return data if parse_hub_name(data) is not None and not beside.exists() else str(path.parent / inside)
 
 
 def _unique(name: str, taken: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from fastki.errors import DataError
 MAX_PIXELS = 2**26
 """A header that promises more than this (64 million) is taken for damage, before memory is."""
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+
 
 def decode_picture(data: bytes | memoryview, *, where: str) -> NDArray[np.uint8]:
     """The encoded picture ``data`` as RGB uint8 ``[h, w, 3]``; grey becomes RGB, transparency is dropped.
@@ -24,7 +27,7 @@ def decode_picture(data: bytes | memoryview, *, where: str) -> NDArray[np.uint8]
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DataError(f"{where}: a picture of {picture.width} × {picture.height} is refused as too large")
             return np.asarray(picture.convert("RGB"))
@@ -32,6 +35,15 @@ def decode_picture(data: bytes | memoryview, *, where: str) -> NDArray[np.uint8]
         raise DataError(f"{where} is no picture of a known format: fetch the file again") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise DataError(f"{where} is a damaged picture ({error}): fetch the file again") from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """The formats that pictures may have, as far as this Pillow has them: none of those that run another program."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def as_picture(array: NDArray[Any], *, where: str) -> NDArray[np.uint8]:

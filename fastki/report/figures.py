@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastki.data.contact import ContactSheet
 from fastki.data.summary import DatasetSummary
 from fastki.files import atomic_path
+from fastki.report.glyphs import clean
 from fastki.tokenizer import CorruptionRow, RoundTrip
 from fastki.tokenizer.roundtrip import Example
 
@@ -43,7 +44,7 @@ def reconstruction(result: RoundTrip, *, fps: float | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     names = [dim.name for dim in result.per_dim]
-    units = [dim.unit for dim in result.per_dim]
+    units = [dim.unit or "" for dim in result.per_dim]
     shown = _worst_dimensions(result)
     figure = Figure(figsize=(10, 1.0 + 1.35 * len(shown)))
     axes = figure.subplots(len(shown), 2, squeeze=False, sharex=True)
@@ -57,7 +58,7 @@ def reconstruction(result: RoundTrip, *, fps: float | None = None) -> Figure:
             bound = None if result.atol is None else result.atol * result.per_dim[dim].unit_scale
             _draw_dimension(axes[row][column], example, dim, fps, bound)
             if column == 0:
-                label = names[dim] + (f"\n[{units[dim]}]" if units[dim] else "")
+                label = clean(names[dim]) + (f"\n[{clean(units[dim])}]" if units[dim] else "")
                 axes[row][column].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
         axes[-1][column].set_xlabel("time in the chunk [s]" if fps else "step in the chunk")
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -105,7 +106,7 @@ def energy(result: RoundTrip) -> Figure:
     image = axes.imshow(power.T, aspect="auto", cmap="viridis", norm=LogNorm(low, max(power.max(), low * 10)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("frequency index of the DCT (0 = the chunk's mean)")
-    axes.set_yticks(range(dims), [dim.name for dim in result.per_dim], fontsize=8)
+    axes.set_yticks(range(dims), [clean(dim.name) for dim in result.per_dim], fontsize=8)
     axes.set_title("Where the energy of a chunk lies", fontsize=11)
     figure.colorbar(image, ax=axes, label="RMS coefficient")
     figure.tight_layout()
@@ -146,7 +147,8 @@ def corruption(rows: Sequence[CorruptionRow]) -> Figure:
         for label, style in zip(labels, ("o-", "s--", "^:"), strict=False):
             mine = [row for row in rows if row.label == label and row.damage == damage]
             colour = INK if style == "o-" else ACCENT
-            axes.plot([row.rate * 100 for row in mine], [row.rmse for row in mine], style, color=colour, label=label)
+            rates, errors = [row.rate * 100 for row in mine], [row.rmse for row in mine]
+            axes.plot(rates, errors, style, color=colour, label=clean(label))
         axes.set_title(damage, fontsize=11)
         axes.set_xlabel("tokens hit [%]" if damage != "truncation" else "tokens missing at the end [%]")
         axes.set_yscale("log")
@@ -172,8 +174,9 @@ def dataset_overview(summary: DatasetSummary) -> Figure:
         axes = figure.add_subplot(grid[dim % rows, dim // rows])
         axes.plot(time, summary.example[:, dim], color=INK, linewidth=1)
         axes.axhspan(summary.actions.q01[dim], summary.actions.q99[dim], color=ACCENT, alpha=0.12, linewidth=0)
-        unit = f" [{info.action_units[dim]}]" if info.action_units[dim] else ""
-        axes.set_ylabel(info.action_names[dim] + unit, rotation=0, ha="right", va="center", fontsize=7)
+        unit = clean(info.action_units[dim] or "")
+        label = clean(info.action_names[dim]) + (f" [{unit}]" if unit else "")
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
         axes.tick_params(labelsize=6, labelbottom=dim % rows == rows - 1 or dim == info.action_dim - 1)
         _plain(axes)
     axes = figure.add_subplot(grid[rows + 1, :])
@@ -182,7 +185,7 @@ def dataset_overview(summary: DatasetSummary) -> Figure:
     axes.set_ylabel("episodes", fontsize=8)
     _plain(axes)
     figure.suptitle(
-        f"{info.uri}: actions of episode 0 over {'seconds' if info.fps else 'frames'} (band: q01 to q99 of all)",
+        f"{clean(info.uri)}: actions of episode 0 over {'seconds' if info.fps else 'frames'} (band: q01 to q99 of all)",
         fontsize=10,
     )
     figure.tight_layout()
@@ -204,12 +207,13 @@ def contact(sheet: ContactSheet, *, title: str) -> Figure:
         for axes, picture, frame in zip(row, strip.pictures, strip.frames, strict=False):
             axes.imshow(picture, interpolation="nearest" if max(picture.shape) < 150 else None)
             axes.set_title(f"frame {frame}", fontsize=6, pad=2)
-        words = [strip.camera.rpartition("/")[2], strip.slot] if strip.slot else [strip.camera.rpartition("/")[2]]
+        words = [clean(strip.camera.rpartition("/")[2]), *([strip.slot] if strip.slot else [])]
         if strip.episode != last:
-            words = [f"episode {strip.episode}", *textwrap.wrap(strip.prompt, 26)[:3], "", *words]
+            prompt = [clean(line) for line in textwrap.wrap(strip.prompt, 26)[:3]]
+            words = [f"episode {strip.episode}", *prompt, "", *words]
         last = strip.episode
         row[0].text(-0.05, 0.5, "\n".join(words), fontsize=7, ha="right", va="center", transform=row[0].transAxes)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(clean(title), fontsize=9)
     figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - 0.2 / figure.get_figheight()))
     return figure
 

@@ -116,12 +116,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that was written as SVG and as PNG."""
+    """A figure that was written as PNG, and as SVG unless ``svg`` is None.
+
+    Where figures of one name come from several folders, ``prefix`` tells the ids in them apart.
+    """
 
     title: str
     caption: str
-    svg: Path
+    svg: Path | None
     png: Path
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,11 +228,11 @@ def _cell(cell: Cell, column: Column, *, first: bool) -> str:
 @_part.register
 def _picture(part: Picture) -> str:
     title = escape(part.title)
-    if part.svg.stat().st_size > LARGEST_SVG:
+    if part.svg is None or part.svg.stat().st_size > LARGEST_SVG:
         data = base64.b64encode(part.png.read_bytes()).decode()
         drawn = f'<img src="data:image/png;base64,{data}" alt="{title}">'
     else:
-        drawn = inline_svg(part.svg.read_bytes(), prefix=f"{part.svg.stem}-", label=part.title)
+        drawn = inline_svg(part.svg.read_bytes(), prefix=f"{part.prefix}{part.svg.stem}-", label=part.title)
     caption = f"<figcaption>{escape(part.caption)}</figcaption>"
     return f'<figure>\n<h3>{title}</h3>\n<div class="sheet">{drawn}</div>\n{caption}\n</figure>'
 

@@ -22,6 +22,7 @@ button { font: inherit; color: inherit; background: none; border: 0; cursor: poi
   border-radius: 6px; }
 .command pre { flex: 1; min-width: 0; margin: 0; padding: .7rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere;
   font: .9rem/1.45 ui-monospace, monospace; }
+dl:not(:first-of-type), .command + dl { margin-top: .7rem; }
 .command button { padding: .7rem 1rem; color: var(--accent); }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .82rem; font-variant-numeric: tabular-nums; }

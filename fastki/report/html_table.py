@@ -91,8 +91,8 @@ def numbered_table(
     return Table(caption, heads, tuple(rows))
 
 
-def pictures(drawn: Sequence[Drawn], folder: Path) -> tuple[Picture, ...]:
-    """Figures that were written into ``folder``."""
+def pictures(drawn: Sequence[Drawn], folder: Path, prefix: str = "") -> tuple[Picture, ...]:
+    """Figures that were written into ``folder``; ``prefix`` is that of the ids in them."""
     return tuple(
-        Picture(one.title, one.caption, folder / f"{one.stem}.svg", folder / f"{one.stem}.png") for one in drawn
+        Picture(one.title, one.caption, folder / f"{one.stem}.svg", folder / f"{one.stem}.png", prefix) for one in drawn
     )

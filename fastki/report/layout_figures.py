@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.report.drawn import Drawn, clean
+from fastki.report.drawn import Drawn
 from fastki.report.figures import ACCENT, INK
+from fastki.report.glyphs import clean
 from fastki.sequence.layout import Kind, Layout, Segment
 from fastki.sequence.masks import attention_mask, positions
 from fastki.study.layouts import Comparison

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastki.config import to_plain
 from fastki.files import atomic_path, write_csv, write_json
+from fastki.report.html import environment
 from fastki.study.grid import SweepOptions
 from fastki.study.rows import SweepRow
 from fastki.study.sweep import SweepResult
@@ -39,11 +40,21 @@ def write_sweep(payload: dict[str, Any], result: SweepResult, command: str, fold
         UsageError: the folder can't be written to.
     """
     paths = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.parquet")]
-    write_json(paths[0], {**payload, "command": command, "details": list(result.details)})
+    made_with = dict(environment().pairs)
+    write_json(paths[0], {**payload, "command": command, "environment": made_with, "details": list(result.details)})
     write_csv(paths[1], COLUMNS, payload["rows"])
+    rows = [
+        {name: _whole(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in payload["rows"]
+    ]
     with atomic_path(paths[2]) as temporary:
-        _write_parquet(payload["rows"], temporary)
+        _write_parquet(rows, temporary)
     return paths
+
+
+def _whole(text: str) -> str:
+    """Half characters, as in the name of a file that is no UTF-8, become the escapes that JSON has for them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:

@@ -41,14 +41,20 @@ def report(
     payload: dict[str, Any], result: SweepResult, command: str, drawn: list[Drawn], figures: Path
 ) -> str:  # fmt: skip
     """The page, of figures that lie in the folder ``figures``."""
-    sections = [
-        Section("What to take", (_advice(result), _facts(payload, result))),
-        Section("Command", (Command(command),)),
-        Section("Every tokenizer of the grid", (_table(result),)),
-        Section("Figures", pictures(drawn, figures) or (_NOTHING,)),
-        Section("Made with", (environment(),)),
-    ]
+    first, *others = sweep_sections(payload, result, drawn, figures)
+    sections = [first, Section("Command", (Command(command),)), *others, Section("Made with", (environment(),))]
     return page(f"Tokenizer sweep on {payload['data']}", sections)
+
+
+def sweep_sections(
+    payload: dict[str, Any], result: SweepResult, drawn: list[Drawn], figures: Path, *, prefix: str = ""
+) -> list[Section]:
+    """What to take, the table, and the figures that lie in the folder ``figures``; ``prefix`` is that of their ids."""
+    return [
+        Section("What to take", (_advice(result), _facts(payload, result))),
+        Section("Every tokenizer of the grid", (_table(result),)),
+        Section("Figures", pictures(drawn, figures, prefix) or (_NOTHING,)),
+    ]
 
 
 _NOTHING = Words(("Every cell was refused, so there is nothing to draw: the table says why.",))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.report.drawn import clean
 from fastki.report.figures import ACCENT, INK
+from fastki.report.glyphs import clean
 from fastki.report.sweep_series import bins_of, has_vocab, horizons_of, label_of, panels, scale_axis, tidy
 from fastki.study.rows import SweepRow
 from fastki.study.sweep import SweepResult

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastki.report.drawn import clean
 from fastki.report.figures import ACCENT, INK
+from fastki.report.glyphs import clean
 from fastki.study.rows import SweepRow
 
 if TYPE_CHECKING:

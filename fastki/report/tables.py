@@ -198,7 +198,7 @@ def tokenizer_facts(tokenizer: ActionTokenizer, folder: str, measured: RoundTrip
     shape = f"{tokenizer.horizon or 'any'} × {tokenizer.action_dim or 'any'}"
     pairs = [("tokenizer", folder), ("method", tokenizer.method), ("chunk", shape)]
     if isinstance(tokenizer, FastTokenizer):
-        pairs += _codec_facts(tokenizer)
+        pairs += codec_facts(tokenizer)
     else:
         pairs.append(("vocabulary", f"{tokenizer.vocab_size:,}"))
     if measured is not None:
@@ -213,7 +213,8 @@ def tokenizer_facts(tokenizer: ActionTokenizer, folder: str, measured: RoundTrip
     return key_values(pairs)
 
 
-def _codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
+def codec_facts(tokenizer: FastTokenizer) -> list[tuple[str, str]]:
+    """What a fit chose, and on what."""
     codec, normalizer, source = tokenizer.codec, tokenizer.normalizer, tokenizer.source
     base = codec.alphabet.size
     bound = f", every value within {codec.atol:g}" if codec.atol else ""

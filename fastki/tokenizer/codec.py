@@ -28,6 +28,7 @@ from fastki.tokenizer.stream import (
 )
 
 MAX_HORIZON = 4096
+MAX_ACTION_DIM = 4096
 
 Reference = Literal["none", "previous"]
 REFERENCES: tuple[Reference, ...] = ("none", "previous")
@@ -67,8 +68,8 @@ class Codec:
     def __post_init__(self) -> None:
         if not 1 <= self.horizon <= MAX_HORIZON:
             raise UsageError(f"the horizon must lie in [1, {MAX_HORIZON}], not {self.horizon}")
-        if self.action_dim < 1:
-            raise UsageError(f"the action dimension must be at least 1, not {self.action_dim}")
+        if not 1 <= self.action_dim <= MAX_ACTION_DIM:
+            raise UsageError(f"the action dimension must lie in [1, {MAX_ACTION_DIM}], not {self.action_dim}")
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise UsageError(f"the scale must be a positive number, not {self.scale}")
         if self.atol is not None and not (math.isfinite(self.atol) and self.atol > 0):

@@ -41,6 +41,11 @@ def kernels_are_compiled() -> bool:
     return all(not hasattr(kernel, "stats") or any(_indices(kernel)) for kernel in _KERNELS)
 
 
+def kernel_cache() -> Path | None:
+    """The folder in which Numba keeps the compiled kernels; None where it compiles none."""
+    return next((Path(kernel.stats.cache_path) for kernel in _KERNELS if hasattr(kernel, "stats")), None)
+
+
 def forget_stale_kernels() -> None:
     """Remove from Numba's cache what is older than the kernels' source."""
     changed = max(source.stat().st_mtime for source in _SOURCES)

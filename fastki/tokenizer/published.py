@@ -12,6 +12,7 @@ Axis letters: N chunks, H horizon, A action dimensions, L tokens of a chunk.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +22,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastki.data import Normalizer
-from fastki.errors import TokenizerError, UsageError
+from fastki.data.files import read_text
+from fastki.errors import DataError, TokenizerError, UsageError
 from fastki.tokenizer.base import ActionTokenizer, Decoded, DecodeOptions, as_chunks, as_token_lists, split_unknown
-from fastki.tokenizer.codec import require_finite
+from fastki.tokenizer.codec import MAX_ACTION_DIM, MAX_HORIZON, require_finite
 from fastki.tokenizer.dct import idct
 from fastki.tokenizer.ragged import Ragged
 from fastki.tokenizer.stream import Repairs
@@ -124,9 +126,13 @@ def load_published(path: Path) -> PublishedFast:
     import tokenizers
 
     try:
-        config = json.loads((path / "processor_config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_text(path / "processor_config.json"))
         scale, min_token = float(config["scale"]), int(config["min_token"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        horizon = _size(config.get("time_horizon"), MAX_HORIZON)
+        action_dim = _size(config.get("action_dim"), MAX_ACTION_DIM)
+        if not (0 < scale < math.inf and abs(min_token) <= _LAST_CODE_POINT):
+            raise ValueError(f"scale {scale}, min_token {min_token}")
+    except (DataError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise TokenizerError(
             f"{path / 'processor_config.json'} does not describe a FAST tokenizer ({error!r})"
         ) from error
@@ -135,7 +141,14 @@ def load_published(path: Path) -> PublishedFast:
         bpe = tokenizers.Tokenizer.from_file(str(bpe_file))
     except Exception as error:  # `tokenizers` raises nothing narrower for a damaged file
         raise TokenizerError(f"{bpe_file} is damaged ({error})") from error
-    return PublishedFast(scale, min_token, bpe, config.get("time_horizon"), config.get("action_dim"))
+    return PublishedFast(scale, min_token, bpe, horizon, action_dim)
+
+
+def _size(value: object, most: int) -> int | None:
+    """A number of steps or dimensions, None where the files name none."""
+    if value is None or (type(value) is int and 1 <= value <= most):
+        return value
+    raise ValueError(f"{value!r} where a size from 1 to {most} is expected")
 
 
 def _bpe_file(path: Path) -> Path | None:

@@ -23,8 +23,8 @@ from typing import Any
 from fastki import __version__
 from fastki.config import from_plain, to_plain
 from fastki.data import Normalizer, load_norm_stats, save_norm_stats
-from fastki.data.files import stay_inside
-from fastki.errors import FastkiError, TokenizerError
+from fastki.data.files import read_text, stay_inside
+from fastki.errors import DataError, FastkiError, TokenizerError
 from fastki.files import atomic_folder, write_text
 from fastki.tokenizer.base import ActionTokenizer
 from fastki.tokenizer.codec import Codec
@@ -119,10 +119,10 @@ def _load_saved(path: Path) -> FastTokenizer:
         )
     try:
         for name, expected in document["sha256"].items():
-            _check_sum(path / name, expected)
+            _check_sum(path / stay_inside(name, where="fastki.json"), expected)
         codec = from_plain(Codec, document["codec"])
         source = None if document["source"] is None else from_plain(TokenizerSource, document["source"])
-        bpe_text = (path / "tokenizer.json").read_text(encoding="utf-8")
+        bpe_text = read_text(path / "tokenizer.json")
         bpe = from_tokenizer_json(bpe_text, codec.alphabet.size)
         members = tuple(_load_member(path, entry) for entry in document.get("members", []))
         return FastTokenizer(codec, bpe, _load_normalizer(path, document["normalizer"]), source, members)
@@ -237,8 +237,8 @@ def _dump(document: dict[str, Any]) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        document = json.loads(read_text(path))
+    except (DataError, ValueError, RecursionError) as error:
         raise TokenizerError(f"{path} can't be read ({error}): fit the tokenizer again") from error
     if not isinstance(document, dict):
         raise TokenizerError(f"{path} is damaged (no object at its top): fit the tokenizer again")

@@ -51,7 +51,7 @@ def test_results_and_figures_are_written(run_json, tokenizer):
     _, printed = run_json("roundtrip", str(tokenizer), "--atol", "0.2", "--out", "results/here")
     folder = Path("results/here")
     assert json.loads((folder / "roundtrip.json").read_text()) == printed
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FIGURES, "roundtrip.json"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FIGURES, "roundtrip.json", "run.json"])
     for name in FIGURES:
         image = (folder / name).read_bytes()
         assert image.startswith(PNG)

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from sweep_results import HOSTILE, fast_row, grid_of, refused_row, result_of
 
-from fastki.report.drawn import clean
+from fastki.report.glyphs import clean
 from fastki.report.sweep_figures import STEMS, learnable, probe, sweep_figures, tradeoff, write_figures
 from fastki.report.sweep_panels import MOST_DIMENSIONS, dimensions, heat_maps, token_lengths
 from fastki.report.sweep_series import label_of, series_of

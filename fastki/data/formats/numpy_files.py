@@ -5,6 +5,7 @@ Axes: T frames (of all episodes, one after the other), A action dims, S state di
 
 from __future__ import annotations
 
+import io
 import math
 import tokenize
 import warnings
@@ -41,6 +42,8 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+_BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # Zeros shrink to a thousandth; a recording by far less.
+_HEADER_BYTES = 2**14
 _EXTRAS = frozenset({"episode_ends", "fps", "names", "state_names"})
 
 
@@ -108,6 +111,7 @@ def _load(path: AnyPath) -> Any:
             warnings.simplefilter("ignore")
             if path.suffix == ".npz":
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                    _refuse_bombs(archive, path)
                     return {key: archive[key] for key in archive.files}
             if path.stat().st_size == 0:
                 raise EOFError("the file is empty")
@@ -117,6 +121,34 @@ def _load(path: AnyPath) -> Any:
                 return np.asarray(np.load(file, allow_pickle=False))
     except _DAMAGE as error:
         raise DataError(f"{path} cannot be read ({_reason(error)})") from error
+
+
+def _refuse_bombs(archive: Any, path: AnyPath) -> None:
+    """DataError where arrays unpack to far more than robots' numbers can: memory is at stake."""
+    entries = archive.zip.infolist()
+    packed, unpacked = (sum(sizes) for sizes in zip(*((e.compress_size, e.file_size) for e in entries), strict=True))
+    if unpacked > _BOMB_BYTES and unpacked > _BOMB_RATIO * packed:
+        raise DataError(f"{path} unpacks to {unpacked:,} bytes, more than its {packed:,} can hold: save it anew")
+    for entry in entries:
+        with archive.zip.open(entry) as member:
+            header = member.read(_HEADER_BYTES)
+        claimed = _claimed_bytes(header)
+        if claimed > entry.file_size:
+            raise DataError(f"{path}, {entry.filename} claims {claimed:,} bytes of {entry.file_size:,}: it is damaged")
+
+
+def _claimed_bytes(header: bytes) -> int:
+    """Bytes of numbers that the header of an array promises; 0 where NumPy will refuse it by itself."""
+    file = io.BytesIO(header)
+    try:
+        version = np.lib.format.read_magic(file)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            return 0
+        shape, _, dtype = readers[version](file)
+    except _DAMAGE:
+        return 0
+    return 0 if dtype.hasobject else math.prod(shape) * dtype.itemsize
 
 
 def _reason(error: BaseException) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # hold far more than its size; but not this much.
 _BOMB_BYTES = 2**28
 _BOMB_RATIO = 1000
+_TEXT_ROWS, _MOST_TEXT = 256, 2**29
 
 
 def numeric_columns(path: AnyPath) -> dict[str, int]:
@@ -32,6 +33,8 @@ def numeric_columns(path: AnyPath) -> dict[str, int]:
         widths = {field.name: _fixed_width(field.type) for field in schema}
         flexible = [name for name, width in widths.items() if width == 0]
         if flexible:
+            footer = file.metadata
+            _refuse_bombs(path, footer.num_rows, _values_in(footer, range(footer.num_row_groups), flexible))
             batch = next(file.iter_batches(batch_size=1, columns=flexible), None)
             for name in flexible:
                 value = batch.column(name)[0].as_py() if batch is not None and len(batch) else None
@@ -78,7 +81,7 @@ def read_values(path: AnyPath, names: Sequence[str], *, optional: Sequence[str] 
         DataError: an unreadable file, or an absent column.
     """
     with open_parquet(path) as file:
-        values: dict[str, list[Any]] = _select(file, path, names, optional).to_pydict()
+        values: dict[str, list[Any]] = _select(file, path, names, optional, batched=True).to_pydict()
         return values
 
 
@@ -127,7 +130,9 @@ def _select(
     optional: Sequence[str] = (),
     *,
     groups: Sequence[int] | None = None,
+    batched: bool = False,
 ) -> pa.Table:
+    """The columns, all at once; or in batches that are counted, as a text that is stored once may stand in each row."""
     schema = file.schema_arrow
     absent = [name for name in names if name not in schema.names]
     if absent:
@@ -135,13 +140,42 @@ def _select(
     wanted = [*names, *(name for name in optional if name in schema.names)]
     chosen = range(file.metadata.num_row_groups) if groups is None else groups
     rows = sum(file.metadata.row_group(group).num_rows for group in chosen)
-    _refuse_bombs(path, rows, sum(max(1, _fixed_width(schema.field(name).type) or 1) for name in wanted))
+    widths = {name: _fixed_width(schema.field(name).type) for name in wanted}
+    _refuse_bombs(path, rows, rows * sum(width or 1 for width in widths.values()))
+    flexible = [name for name, width in widths.items() if width == 0]
+    if flexible:
+        _refuse_bombs(path, rows, _values_in(file.metadata, chosen, flexible))
+    if batched:
+        return _in_batches(file, path, list(chosen), wanted)
     return file.read_row_groups(list(chosen), columns=wanted, use_threads=False).select(wanted)
 
 
-def _refuse_bombs(path: AnyPath, rows: int, width: int) -> None:
-    """DataError where ``rows`` of ``width`` values are more than a file of that size holds: memory is at stake."""
-    need = rows * width * 8
+def _values_in(footer: pq.FileMetaData, groups: Sequence[int], names: Sequence[str]) -> int:
+    """How many values the footer claims for columns of lists of any length."""
+    if not footer.num_row_groups:
+        return 0
+    first = footer.row_group(0)
+    columns = range(first.num_columns)
+    mine = [place for place in columns if first.column(place).path_in_schema.startswith(tuple(f"{n}." for n in names))]
+    return sum(footer.row_group(group).column(place).num_values for group in groups for place in mine)
+
+
+def _in_batches(file: pq.ParquetFile, path: AnyPath, groups: list[int], names: list[str]) -> pa.Table:
+    import pyarrow as pa
+
+    batches, size = [], 0
+    for batch in file.iter_batches(batch_size=_TEXT_ROWS, row_groups=groups, columns=names, use_threads=False):
+        batches.append(batch)
+        size += batch.nbytes
+        if size > _MOST_TEXT:
+            raise DataError(f"{path} is damaged: its texts take more than {_MOST_TEXT >> 20} MiB: fetch it again")
+    schema = pa.schema([file.schema_arrow.field(name) for name in names])
+    return pa.Table.from_batches(batches, None if batches else schema).select(names)
+
+
+def _refuse_bombs(path: AnyPath, rows: int, values: int) -> None:
+    """DataError where ``rows`` with so many values are more than a file of that size holds: memory is at stake."""
+    need = values * 8
     if rows < 0 or (need > _BOMB_BYTES and need > _BOMB_RATIO * path.stat().st_size):
         raise DataError(f"{path} is damaged: it claims {rows} rows, more than its size can hold: fetch it again")
 

@@ -126,9 +126,9 @@ def test_pictures_are_read_from_their_row_group_on_and_only_those(make_lerobot, 
         assert columns == [TOP]
         return original(self, row_groups=row_groups, columns=columns, **rest)
 
+    dataset = open_dataset(root)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
     monkeypatch.setattr(lerobot_pictures, "_ROWS", 4)
-    dataset = open_dataset(root)
     frames = dataset[4].images[TOP]
     assert asked == []
     assert [clips.number(frame) for frame in frames] == EXPECTED[4]
