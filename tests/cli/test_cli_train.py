@@ -103,7 +103,7 @@ def test_every_preset_is_a_configuration(cli, preset):
     [
         (("train", "tinny"), "did you mean tiny?"),
         (("train", "--mode", "kl"), "must be one of ki, joint, flow, fast"),
-        (("train", "--set", "recipe.ema=0.9"), "did you mean 'ema_decay'?"),
+        (("train", "--set", "recipe.ema_decy=0.9"), "did you mean 'ema_decay'?"),
         (("train", "--set", "steps"), "must read NAME=VALUE"),
         (("train", "--config", "nowhere.toml"), "nowhere.toml can't be read"),
         (("train", "--resume"), "there is no run in fastki-out/train to resume"),
@@ -204,18 +204,20 @@ def test_a_mode_of_one_loss_has_one_head(cli, mode):
     assert other not in result["heldout"]
 
 
-def test_a_comparison_trains_every_variant_once(cli):
-    command = (*QUICK, "--compare", "ki,flow", "--seeds", "2", "--json")
+def test_a_comparison_trains_every_variant_once(cli, monkeypatch):
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # For the processes that train.
+    command = (*QUICK, "--compare", "ki,flow", "--seeds", "1", "--json")
     code, out, err = cli(*command)
     assert code == 0, err
     result = json.loads(out)
     assert [one["name"] for one in result["variants"]] == ["ki", "flow"]
-    assert len(result["runs"]) == 4
-    assert all(len(one["flow_error"]["values"]) == 2 for one in result["variants"])
+    assert len(result["runs"]) == 2
+    assert all(len(one["flow_error"]["values"]) == 1 for one in result["variants"])
+    assert all(len(run["curve"]) == 6 for run in result["runs"])
     assert "nats_per_value" not in result["variants"][1]
     assert any("flow head" in line for line in result["ranking"])
     for name in ("comparison.json", "comparison.csv", "comparison.png"):
         assert (Path("fastki-out/compare") / name).is_file()
     code, again, err = cli(*command)
     assert (code, again) == (0, out)
-    assert err.count("stored") == 4
+    assert err.count("stored") == 2

@@ -25,6 +25,10 @@ RUNS = {
     "sweep": ["wave.npz", "--bins", "20", "--vocab", "64,128", "--workers", "1"],
     "layouts": ["tok"],
     "inspect": ["wave.npz"],
+    "train": [
+        *"--data wave.npz --layout images-fast --no-images --steps 2 --batch-size 2 --overwrite".split(),
+        *"--set network.size=dummy --set tokenizer.fit.tokenizer.vocab_size=64".split(),
+    ],
     "report": ["tok"],
     "doctor": [],
 }
