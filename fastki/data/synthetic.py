@@ -6,6 +6,7 @@ images show. The same seed gives the same actions to the bit; episode i is the s
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 from dataclasses import replace
@@ -18,6 +19,8 @@ from fastki.data.episode import Dataset, DatasetInfo, Episode
 from fastki.data.options import OpenOptions
 from fastki.data.select import Key, select_keys
 from fastki.data.synthetic_control import FPS, Rollout, place_of, simulate
+from fastki.data.synthetic_reach import KEYS as REACH_KEYS
+from fastki.data.synthetic_reach import SyntheticReach
 from fastki.data.synthetic_render import Canvas, exterior_camera, paint_still, render, wrist_camera
 from fastki.data.synthetic_scene import OBJECT_RADIUS, Item, Scene, draw_length, draw_scene, stream
 from fastki.errors import DataError
@@ -40,8 +43,9 @@ def open_uri(uri: str, *, options: OpenOptions) -> Dataset:
         DataError: another name, or a parameter that is unknown or out of range.
     """
     name, _, query = uri.removeprefix(SCHEME).partition("?")
-    if name != "droid":
-        raise DataError(f"{uri}: there is no built-in dataset {name!r}: did you mean synthetic:droid?")
+    if name not in ("droid", "reach"):
+        near = (difflib.get_close_matches(name, ("droid", "reach"), n=1) or ["droid"])[0]
+        raise DataError(f"{uri}: there is no built-in dataset {name!r}: did you mean {SCHEME}{near}?")
     given = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
         low, high = _PARAMETERS.get(key, (1, 0))
@@ -50,10 +54,9 @@ def open_uri(uri: str, *, options: OpenOptions) -> Dataset:
         if not (text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high):
             raise DataError(f"{uri}: {key}={text} must be a whole number from {low} to {high}")
         given[key] = int(text)
-    select_keys(KEYS, replace(options, robot="none"), where=uri, notes=[])
-    return SyntheticDroid(
-        episodes=given.get("episodes", 64), seed=given.get("seed", 0), size=given.get("size", 96), uri=uri
-    )
+    keys = KEYS if name == "droid" else REACH_KEYS
+    select_keys(keys, replace(options, robot="none"), where=uri, notes=[])
+    return SyntheticDroid(uri=uri, **given) if name == "droid" else SyntheticReach(uri=uri, **given)
 
 
 class SyntheticDroid(Dataset):

@@ -1,0 +1,173 @@
+"""``synthetic:reach``: the easiest task whose actions hang on picture, state and prompt alike, for small models.
+
+Plates of different colours lie on a table; the arm of ``synthetic:droid``, seen from above, goes to the one that the
+prompt names and closes its gripper there. Each action follows from the joints and the place of that plate alone: there
+are no phases to remember. The same seed gives the same actions to the bit.
+
+Axis letters: T frames.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastki.data.episode import Dataset, DatasetInfo, Episode
+from fastki.data.select import Key
+from fastki.data.synthetic_arm import inverse
+from fastki.data.synthetic_control import FPS
+from fastki.data.synthetic_render import Camera, Canvas, paint_still, render
+from fastki.data.synthetic_scene import Item, stream
+
+CAMERA = "exterior_image_1_left"
+KEYS = (
+    Key("action", "numbers", (8,), "float32"),
+    Key("observation.state", "numbers", (8,), "float32"),
+    Key(CAMERA, "image", (-1, -1, 3), "uint8"),
+)
+FRAMES = 24
+_VERSION = 1
+_COLORS = ("red", "green", "blue", "yellow")
+_PLATES = 2
+_AREA = ((0.36, 0.60), (-0.26, 0.26))
+_APART = 0.22
+_HOVER = 0.14
+_GRID = 2.0**16  # Numbers are multiples of 1 / _GRID, so that no machine's rounding can add up.
+_GAIN = 1.2
+_NEAR = 0.08  # Radians from the goal, in the joint that is farthest, at which the gripper closes.
+_NOISE = 0.01
+
+
+@dataclass(frozen=True)
+class ReachScene:
+    """What lies on the table, and where the arm begins.
+
+    Attributes:
+        plates: of different colours.
+        wanted: the place of the one that the prompt names.
+        start: joints, radians.
+    """
+
+    plates: tuple[Item, ...]
+    wanted: int
+    start: tuple[float, ...]
+
+    @property
+    def prompt(self) -> str:
+        """The instruction, such as "reach the red plate"."""
+        return f"reach the {self.plates[self.wanted].name}"
+
+
+class SyntheticReach(Dataset):
+    """Reaching; images are ``[size, size, 3]``, from above."""
+
+    def __init__(self, *, episodes: int = 512, seed: int = 0, size: int = 56, uri: str = "synthetic:reach") -> None:
+        self.seed, self.size = seed, size
+        joints = tuple(f"joint_{i}" for i in range(1, 8))
+        identity = f"synthetic:reach version={_VERSION} episodes={episodes} seed={seed} size={size}"
+        self.info = DatasetInfo(
+            uri=uri,
+            format="synthetic",
+            robot="synthetic 7-joint arm",
+            fps=FPS,
+            action_key="action",
+            state_key="observation.state",
+            action_names=(*(f"{name} velocity" for name in joints), "gripper position"),
+            state_names=(*(f"{name} position" for name in joints), "gripper position"),
+            action_units=(*("rad/s" for _ in joints), "fraction"),
+            state_units=(*("rad" for _ in joints), "fraction"),
+            grippers=(7,),
+            state_grippers=(7,),
+            action_kind="velocity",
+            preset="droid",
+            preset_reason="the built-in data have DROID's shape",
+            keys=KEYS,
+            cameras=(CAMERA,),
+            lengths=np.full(episodes, FRAMES, np.int64),
+            fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        )
+
+    def _read(self, index: int, *, state: bool) -> Episode:
+        scene = draw_reach(self.seed, index)
+        actions, states = simulate_reach(scene, stream(self.seed, index, "noise"))
+        return Episode(
+            index=index,
+            actions=actions,
+            state=states if state else None,
+            fps=FPS,
+            prompt=scene.prompt,
+            images={CAMERA: ReachFrames(scene, states, self.size)},
+        )
+
+
+class ReachFrames:
+    """The camera's frames of one episode, drawn when they are asked for."""
+
+    def __init__(self, scene: ReachScene, states: NDArray[np.float32], size: int) -> None:
+        self._scene, self._states, self._size = scene, states, size
+
+    def __len__(self) -> int:
+        """T."""
+        return len(self._states)
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        """Frame ``frame`` as RGB uint8 ``[size, size, 3]``; negative counts from the end."""
+        if not -len(self) <= frame < len(self):
+            raise IndexError(f"frame {frame} of {len(self)}")
+        return render(_still(self._scene, self._size), [], self._states[frame].astype(np.float64))
+
+
+def draw_reach(seed: int, index: int) -> ReachScene:
+    """The scene of episode ``index``."""
+    rng = stream(seed, index, "scene")
+    low, high = np.array(_AREA).T
+    while True:
+        spots = low + rng.random((_PLATES, 2)) * (high - low)
+        gaps = np.linalg.norm(spots[:, None] - spots[None], axis=-1)[np.triu_indices(_PLATES, 1)]
+        if gaps.min() > _APART:
+            break
+    colors = rng.permutation(len(_COLORS))[:_PLATES]
+    plates = tuple(
+        Item(_COLORS[color], "plate", float(x), float(y)) for color, (x, y) in zip(colors, spots, strict=True)
+    )
+    above = np.array([0.46, 0.0, 0.30]) + rng.uniform(-1.0, 1.0, size=3) * (0.10, 0.24, 0.05)
+    start = inverse(above, 0.0) + rng.uniform(-0.08, 0.08, size=7)
+    return ReachScene(plates, int(rng.integers(_PLATES)), tuple(map(float, start)))
+
+
+def simulate_reach(scene: ReachScene, noise: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Actions ``[T, 8]`` (joint velocities in rad/s, gripper 0 to 1) and states ``[T, 8]`` before them."""
+    plate = scene.plates[scene.wanted]
+    goal = inverse(np.array([plate.x, plate.y, _HOVER]), 0.0)
+    position = _rounded(np.array(scene.start))
+    goal = goal + np.rint((position - goal) / (2 * np.pi)) * 2 * np.pi  # The short way round.
+    jitter = noise.uniform(-1.0, 1.0, size=(FRAMES, 7)) * _NOISE
+    actions, states, grip = np.empty((FRAMES, 8)), np.empty((FRAMES, 8)), 0.0
+    for frame in range(FRAMES):
+        velocity = _rounded(np.clip(_GAIN * (goal - position), -1.0, 1.0) + jitter[frame])
+        command = float(np.abs(goal - position).max() < _NEAR)
+        actions[frame], states[frame] = (*velocity, command), (*position, grip)
+        position = _rounded(position + velocity / FPS)
+        grip = round((grip + 0.6 * (command - grip)) * _GRID) / _GRID
+    return actions.astype(np.float32), states.astype(np.float32)
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.rint(values * _GRID) / _GRID)
+
+
+def _camera() -> Camera:
+    """Straight above the work area; what is far from the arm's base is at the bottom of the picture."""
+    right, down, ahead = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, -1.0])
+    return Camera(np.array([0.47, 0.0, 1.5]), np.column_stack([right, down, ahead]), 0.24)
+
+
+@functools.lru_cache(maxsize=256)
+def _still(scene: ReachScene, size: int) -> Canvas:
+    """What the camera sees all the time."""
+    plates = [(plate, np.array([plate.x, plate.y, 0.004])) for plate in scene.plates]
+    return paint_still(_camera(), plates, size=size)
