@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fastki import __version__
+from fastki.cli.eval import evaluate
 from fastki.cli.fit import fit
 from fastki.cli.inspect import inspect
 from fastki.cli.layouts import layouts
@@ -33,6 +34,7 @@ app.command()(fit)
 app.command()(roundtrip)
 app.command()(sweep)
 app.command()(layouts)
+app.command("eval")(evaluate)
 app.command()(inspect)
 
 

@@ -28,6 +28,9 @@ STAGES = {
     "corruption": "damaging tokens",
     "passing bins": "searching bins that pass",
     "layouts": "comparing layouts",
+    "open loop": "acting on recorded frames",
+    "losses": "losses",
+    "latency": "timing single frames",
 }
 
 
