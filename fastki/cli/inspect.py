@@ -10,7 +10,7 @@ import typer
 from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.terminal import Terminal
-from fastki.cli.things import names_checkpoint, names_tokenizer, open_either
+from fastki.cli.things import names_checkpoint, names_run, names_tokenizer, open_either
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 from fastki.sequence.options import TextOptions
@@ -26,7 +26,8 @@ def inspect(
     reading: OpenOptions,
     placing: TextOptions,
     thing: Annotated[
-        str, typer.Argument(help="Dataset, tokenizer or checkpoint: a folder, file, URL or hub id.", metavar="THING")
+        str,
+        typer.Argument(help="Dataset, tokenizer, run or checkpoint: a folder, file, URL or hub id.", metavar="THING"),
     ] = SAMPLE,
     data: Annotated[
         str | None,
@@ -37,7 +38,7 @@ def inspect(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is in a dataset, a tokenizer or a model's checkpoint."""
+    """Say what is in a dataset, a tokenizer, a training run or a model's checkpoint."""
     from fastki.files import require_writable
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
@@ -45,6 +46,8 @@ def inspect(
         _inspect_tokenizer(terminal, thing, data, tokens, placing)
     elif placing != TextOptions():
         raise UsageError(f"{' '.join(spell(placing))} says where a tokenizer's ids stand, and {thing} is no tokenizer")
+    elif names_run(thing):
+        _inspect_run(terminal, thing)
     elif names_checkpoint(thing):
         _inspect_checkpoint(terminal, thing)
     else:
@@ -96,6 +99,25 @@ def _inspect_tokenizer(terminal: Terminal, folder: str, data: str | None, count:
         terminal.note(f"note: vocabulary use was not counted: {why_not}")
     terminal.show("")
     terminal.next_command("fastki", "roundtrip", folder, *([data] if data else []))
+
+
+def _inspect_run(terminal: Terminal, folder: str) -> None:
+    from fastki.data.extras import need
+
+    need("jax", extra="train", what="a training run")
+    from fastki.report.run_tables import run_evaluation, run_facts, run_losses, run_payload
+    from fastki.training.run_summary import summarize_run
+
+    summary = summarize_run(Path(folder))
+    terminal.payload(run_payload(summary))
+    terminal.show(run_facts(summary))
+    if summary.losses:
+        terminal.show("", run_losses(summary))
+    if summary.evaluation is not None:
+        terminal.show("", run_evaluation(summary.evaluation))
+    if summary.checkpoints.usable:
+        terminal.show("")
+        terminal.next_command("fastki", "eval", folder)
 
 
 def _inspect_checkpoint(terminal: Terminal, folder: str) -> None:

@@ -21,6 +21,7 @@ from fastki.evaluation.policy import Policy
 
 Ablation = Literal["images", "prompt", "state"]
 ABLATIONS: tuple[Ablation, ...] = ("images", "prompt", "state")
+_NAMES = {"flow": "flow", "fast": "FAST"}
 _TINY = 1e-12
 _LEAST = 0.01  # Without an interval, a smaller rise says nothing.
 
@@ -123,7 +124,7 @@ def ablation_words(rows: Sequence[AblationRow]) -> list[str]:
             continue
         verb = "matter" if what == "images" else "matters"
         verdict = f"{what} {verb}" if any(map(_matters, told)) else f"{what}: no effect shown"
-        said.append(f"{verdict}: " + ", ".join(f"{row.head} {_rise(row)}" for row in told))
+        said.append(f"{verdict}: " + ", ".join(f"{_NAMES[row.head]} {_rise(row)}" for row in told))
     return said
 
 
@@ -134,7 +135,8 @@ def _matters(row: AblationRow) -> bool:
 
 def _rise(row: AblationRow) -> str:
     assert row.rise is not None
-    return _percent(row.rise) + ("" if row.interval is None else f" ({' to '.join(map(_percent, row.interval))})")
+    rise, ends = _percent(row.rise), [_percent(end) for end in row.interval or ()]
+    return rise if set(ends) <= {rise} else f"{rise} ({' to '.join(ends)})"
 
 
 def _percent(share: float) -> str:

@@ -46,8 +46,8 @@ class Recorded:
     def take(self, places: NDArray[np.int64]) -> Recorded:
         """The frames at ``places``, in that order."""
         frames = tuple(self.frames[place] for place in places.tolist())
-        arrays = (self.actions, self.reference, self.episode, self.start)
-        return Recorded(frames, *(array[places] for array in arrays))
+        actions, reference = self.actions[places], self.reference[places]
+        return Recorded(frames, actions, reference, self.episode[places], self.start[places])
 
     @staticmethod
     def concatenate(parts: Sequence[Recorded]) -> Recorded:

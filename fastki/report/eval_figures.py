@@ -83,7 +83,7 @@ def error_bars(measured: OpenLoop) -> Figure:
     bars = _bars(measured)
     figure = Figure(figsize=(7.5, 0.9 + 0.36 * len(bars)))
     axes = figure.subplots()
-    for place, (label, value, interval, colour, faint) in enumerate(bars):
+    for place, (_, value, interval, colour, faint) in enumerate(bars):
         axes.barh(place, value, color=colour, alpha=0.4 if faint else 1.0, height=0.7)
         right = value
         if interval is not None:

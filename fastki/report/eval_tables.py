@@ -17,7 +17,7 @@ TITLES = {
     "fast": "FAST head",
     MEAN: "mean action",
     HOLD: "last action held",
-    ROUND_TRIP: "tokenizer's loss",
+    ROUND_TRIP: "tokenizer round trip",
 }
 _PARTS = {"heldout": "held out", "train": "trained on", "all": "all"}
 
