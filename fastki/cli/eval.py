@@ -14,6 +14,7 @@ from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.terminal import Terminal, announce_compilation
 from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
+from fastki.errors import UsageError
 
 if TYPE_CHECKING:
     from fastki.evaluation.evaluate import Evaluation
@@ -36,10 +37,6 @@ class PartName(enum.StrEnum):
     heldout = "heldout"
     train = "train"
     all = "all"
-
-
-def _how(help_text: str, *names: str, **settings: object) -> object:
-    return typer.Option(*names, help=help_text, rich_help_panel="How it acts", **settings)  # type: ignore[arg-type]
 
 
 @reads_data
@@ -83,6 +80,8 @@ def evaluate(
     from fastki.files import require_writable
     from fastki.report.eval_payload import NAME
 
+    if run == _RUN and not run.exists():
+        raise UsageError("no policy was trained here yet: run `fastki train`, or name a RUN")
     sampling = Sampling(num_steps, temperature, seed)
     asked = ReopenOptions(data, reading, None if episodes is None else episodes.value, sampling)
     heads = None if head == HeadName.both else tuple(name for name in HEADS if name == head.value)

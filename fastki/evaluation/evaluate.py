@@ -63,6 +63,9 @@ def evaluate(run: Reopened, options: EvalOptions, *, progress: Progress | None =
             f"the text of {heldout.lost} of {len(heldout)} windows is longer than the policy's {room} tokens and was "
             "cut off: the losses are of what is left"
         )
+    for row in measured.heads:
+        if row.malformed:
+            notes.append(f"{row.malformed:.2%} of the chunks that the {row.name} head wrote were malformed and mended")
     heads = policy.heads if options.open_loop.heads is None else options.open_loop.heads
     latency = []
     for number, head in enumerate(heads if options.latency else ()):

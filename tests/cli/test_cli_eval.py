@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,12 +13,12 @@ import pytest
 
 pytest.importorskip("flax")
 
-from dummy_run import DATA, quick_compiler  # noqa: E402
+from dummy_run import DATA, quick_compiler
 
-from fastki.evaluation.evaluate import EvalOptions, evaluate  # noqa: E402
-from fastki.evaluation.open_loop import OpenLoopOptions  # noqa: E402
-from fastki.evaluation.policy import Sampling  # noqa: E402
-from fastki.evaluation.reopen import ReopenOptions, reopen  # noqa: E402
+from fastki.evaluation.evaluate import EvalOptions, evaluate
+from fastki.evaluation.open_loop import OpenLoopOptions
+from fastki.evaluation.policy import Sampling
+from fastki.evaluation.reopen import ReopenOptions, reopen
 
 FILES = ["errors.png", "errors.svg", "evaluation.csv", "evaluation.json"]
 FILES += ["steps.png", "steps.svg", "trace.png", "trace.svg"]
@@ -42,7 +43,7 @@ def asked(measured, monkeypatch):
 
     def answer(run, options, progress):
         noted.append(options)
-        return measured
+        return dataclasses.replace(measured, notes=run.notes)
 
     monkeypatch.setattr("fastki.evaluation.evaluate.evaluate", answer)
     return noted
@@ -162,7 +163,7 @@ def test_a_whole_evaluation_of_one_head(run_json, run):
         (["nowhere"], "nowhere does not exist: give the folder of a run or checkpoint"),
         (["."], "has no checkpoint of a run of fastki"),
         (["mine", "--head", "both", "--stride", "0"], "--stride"),
-        (["mine", "--temperature", "nan"], "--temperature nan"),
+        (["mine", "--temperature", "nan"], "--temperature"),
         (["mine", "--episodes", "none"], "--episodes"),
         (["mine", "--fps", "5"], "fastki eval RUN DATA"),
         (["mine", "seven.npz"], "seven.npz has 7 action dimensions, and the policy acts in 8"),
@@ -179,8 +180,15 @@ def test_a_mistake_is_one_line(refused, run, arguments, said):
     assert said in refused("eval", *arguments)
 
 
-def test_with_no_run_trained_the_message_says_which_folder_was_looked_at(refused):
-    assert "fastki-out/train does not exist" in refused("eval")
+def test_with_nothing_trained_the_message_says_what_to_do(refused):
+    assert "no policy was trained here yet: run `fastki train`, or name a RUN" in refused("eval")
+
+
+def test_the_last_run_trained_here_is_the_default(cli, asked, run):
+    Path("fastki-out").mkdir()
+    shutil.move(run, "fastki-out/train")
+    assert cli("eval", "--quiet") == (0, "", "")
+    assert Path("fastki-out/train/evaluation/evaluation.json").is_file()
 
 
 def test_a_head_that_was_not_trained_is_one_line(refused, run):

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("flax")
 
-from dummy_run import dummy_setup, quick_compiler, random_policy  # noqa: E402
+from dummy_run import dummy_setup, quick_compiler, random_policy
 
-from fastki.evaluation.fitting import fit_of  # noqa: E402
+from fastki.evaluation.fitting import fit_of
 
 
 @pytest.fixture(scope="session", autouse=True)
