@@ -136,8 +136,9 @@ def test_how_actions_are_drawn_reaches_the_policy(cli, measured, run, monkeypatc
         return measured
 
     monkeypatch.setattr("fastki.evaluation.evaluate.evaluate", answer)
+    cli("eval", run)
     cli("eval", run, "--num-steps", "4", "--temperature", "0.5", "--seed", "2")
-    assert drawn == [Sampling(4, 0.5, 2)]
+    assert drawn == [Sampling(), Sampling(4, 0.5, 2)]
 
 
 def test_episodes_that_it_was_trained_on_are_told(cli, asked, run):
