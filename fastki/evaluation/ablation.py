@@ -23,7 +23,7 @@ Ablation = Literal["images", "prompt", "state"]
 ABLATIONS: tuple[Ablation, ...] = ("images", "prompt", "state")
 _NAMES = {"flow": "flow", "fast": "FAST"}
 _TINY = 1e-12
-_LEAST = 0.01  # Without an interval, a smaller rise says nothing.
+_LEAST = 0.02  # A smaller rise is none that a robot would notice, however sure.
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def ablation_words(rows: Sequence[AblationRow]) -> list[str]:
 
 def _matters(row: AblationRow) -> bool:
     assert row.rise is not None
-    return row.interval[0] > 0 if row.interval is not None else row.rise > _LEAST
+    return row.rise >= _LEAST and (row.interval is None or row.interval[0] > 0)
 
 
 def _rise(row: AblationRow) -> str:

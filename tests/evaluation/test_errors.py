@@ -136,6 +136,8 @@ def test_sentences_say_what_matters():
         AblationRow("fast", "prompt", why_not="it is blind"),
         AblationRow("flow", "state", why_not="the model is shown none"),
     ]
+    sure_but_small = [AblationRow("flow", "state", 1.0, 0.012, (0.008, 0.02))]
+    assert ablation_words(sure_but_small) == ["state: no effect shown: flow +1 % (+1 % to +2 %)"]
     assert ablation_words(rows) == [
         "images matter: flow +63 %, FAST +20 % (+10 % to +30 %)",
         "prompt: no effect shown: flow +4 % (-2 % to +10 %)",
