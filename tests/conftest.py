@@ -69,3 +69,14 @@ def cli(tmp_path, monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory) -> Path:
+    """The smallest run there is, trained for three steps; tests leave it as it is."""
+    pytest.importorskip("flax")
+    from dummy_run import train_dummy
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train_dummy(folder)
+    return Path(folder)

@@ -11,7 +11,7 @@ from fastki.cli import complete
 from fastki.cli.groups import places_ids, reads_data, spell
 from fastki.cli.options import OUT, SAMPLE, Json, Quiet
 from fastki.cli.terminal import Terminal
-from fastki.cli.things import names_checkpoint, names_tokenizer, open_looked_at
+from fastki.cli.things import names_checkpoint, names_run, names_tokenizer, open_looked_at
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 from fastki.sequence.options import TextOptions
@@ -29,7 +29,7 @@ def inspect(
     thing: Annotated[
         str,
         typer.Argument(
-            help="Dataset, tokenizer or checkpoint: a folder, file, URL or hub id.",
+            help="Dataset, tokenizer, run or checkpoint: a folder, file, URL or hub id.",
             metavar="THING",
             autocompletion=complete.tokenizers_or_data,
         ),
@@ -46,7 +46,7 @@ def inspect(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is in a dataset, a tokenizer or a model's checkpoint."""
+    """Say what is in a dataset, a tokenizer, a training run or a model's checkpoint."""
     from fastki.files import require_writable
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
@@ -54,6 +54,8 @@ def inspect(
         _inspect_tokenizer(terminal, thing, data, tokens, placing)
     elif placing != TextOptions():
         raise UsageError(f"{' '.join(spell(placing))} says where a tokenizer's ids stand, and {thing} is no tokenizer")
+    elif names_run(thing):
+        _inspect_run(terminal, thing)
     elif names_checkpoint(thing):
         _inspect_checkpoint(terminal, thing)
     else:
@@ -105,6 +107,25 @@ def _inspect_tokenizer(terminal: Terminal, folder: str, data: str | None, count:
         terminal.note(f"note: vocabulary use was not counted: {why_not}")
     terminal.show("")
     terminal.next_command("fastki", "roundtrip", folder, *([data] if data else []))
+
+
+def _inspect_run(terminal: Terminal, folder: str) -> None:
+    from fastki.data.extras import need
+
+    need("jax", extra="train", what="a training run")
+    from fastki.report.run_tables import run_evaluation, run_facts, run_losses, run_payload
+    from fastki.training.run_summary import summarize_run
+
+    summary = summarize_run(Path(folder))
+    terminal.payload(run_payload(summary))
+    terminal.show(run_facts(summary))
+    if summary.losses:
+        terminal.show("", run_losses(summary))
+    if summary.evaluation is not None:
+        terminal.show("", run_evaluation(summary.evaluation))
+    if summary.checkpoints.usable:
+        terminal.show("")
+        terminal.next_command("fastki", "eval", folder)
 
 
 def _inspect_checkpoint(terminal: Terminal, folder: str) -> None:

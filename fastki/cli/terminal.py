@@ -29,7 +29,9 @@ STAGES = {
     "passing bins": "searching bins that pass",
     "layouts": "comparing layouts",
     "lengths": "measuring text",
-    "open loop": "acting on held-out frames",
+    "open loop": "acting on recorded frames",
+    "losses": "losses",
+    "latency": "timing single frames",
 }
 
 

@@ -1,4 +1,4 @@
-"""What a user's word on the command line stands for: a tokenizer, a checkpoint or a dataset."""
+"""What a user's word on the command line stands for: a tokenizer, a run, a checkpoint or a dataset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from fastki.errors import DataError, TokenizerError
 if TYPE_CHECKING:
     from fastki.data import Dataset, OpenOptions
     from fastki.data.options import Progress
+
+_OF_A_RUN = ("environment.json", "metrics.jsonl", "checkpoints", "assets")  # One of them beside its config.toml.
 
 
 def is_hub_id(name: str) -> bool:
@@ -58,6 +60,18 @@ def open_looked_at(name: str, reading: OpenOptions, *, progress: Progress | None
         if exists(root / PARAMS / TREE) or exists(root / TREE):
             raise DataError(f"{name} is a model's checkpoint: copy it to this machine to look into it") from error
         raise
+
+
+def names_run(name: str) -> bool:
+    """Whether ``name`` is the folder of a training run on this machine."""
+    from fastki.data.paths import as_path, is_local, is_remote
+
+    if is_remote(name):
+        return False
+    path = as_path(name)
+    if not is_local(path) or not (path / "config.toml").is_file():
+        return False
+    return any((path / other).exists() for other in _OF_A_RUN)
 
 
 def open_either(name: str, reading: OpenOptions, *, progress: Progress | None = None) -> Dataset:

@@ -245,10 +245,9 @@ def _summary(setup: Setup, outcome: Outcome) -> str:
 
 def _measure(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolder) -> dict[str, Any]:
     """The errors of each head on held-out episodes, shown and given back."""
-    from rich.table import Table
-
     from fastki.evaluation.open_loop import OpenLoopOptions, measure_open_loop
     from fastki.evaluation.policy import Policy
+    from fastki.report.eval_tables import summary_table
     from fastki.training.card import load_assets
 
     episodes = setup.heldout if len(setup.heldout) else setup.train
@@ -257,11 +256,5 @@ def _measure(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFold
         measured = measure_open_loop(
             policy, setup.dataset, episodes, OpenLoopOptions(most=_MEASURED), progress=progress
         )
-    table = Table(title=f"action error on {measured.episodes} held-out episodes, {measured.frames} frames")
-    table.add_column("actions by")
-    table.add_column("mean absolute error, normalised", justify="right")
-    table.add_column("of the mean action's", justify="right")
-    for row in measured.rows:
-        table.add_row(row.name, f"{row.mae:.4f}", f"{row.of_mean:.2f}×")
-    terminal.show(table)
+    terminal.show(summary_table(measured), f"[dim]{measured.episodes} episodes, {measured.frames} frames[/dim]", "")
     return {row.name: {"mae": row.mae, "of_mean": row.of_mean} for row in measured.rows}

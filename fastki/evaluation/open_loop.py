@@ -1,28 +1,28 @@
-"""A policy on held-out episodes, open loop: what it would do at each frame against what was done, and three floors.
+"""A policy on recorded episodes, open loop: what it would do at each frame against what was done, and three floors.
 
 Axis letters: N frames, B batch, H horizon, A action dimensions.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.data import ChunkSpec, Dataset
+from fastki.data import Dataset
 from fastki.errors import UsageError
-from fastki.evaluation.frames import choose_frames, recorded
-from fastki.evaluation.policy import Frame, Head, Policy
-from fastki.tokenizer.fast import FastTokenizer
+from fastki.evaluation.ablation import Ablation, AblationRow, ablation_row, blind_to, dealt
+from fastki.evaluation.acting import Frame, Head
+from fastki.evaluation.errors import ErrorRow, FrameErrors, Measured
+from fastki.evaluation.fitting import fit_of
+from fastki.evaluation.floors import FLOORS, MEAN, floors
+from fastki.evaluation.frames import Recorded, choose_frames, read_batches
+from fastki.evaluation.policy import Policy
+from fastki.evaluation.trace import Trace, act_padded, trace_episode
 
 Progress = Callable[[str, int, int], None]
-Ablation = Literal["none", "images", "prompt", "state"]
-ABLATIONS: tuple[Ablation, ...] = ("images", "prompt", "state")
-FLOORS = ("mean action", "hold last action", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OpenLoopOptions:
         batch_size: frames that go through the model at once.
         heads: to measure; None: all that the policy was trained for.
         ablate: also measure with pictures, prompts or states dealt out anew among the frames of a batch.
-        seed: of the choice and the dealing.
+        seed: of the choice, the dealing and the intervals.
 
     Raises:
         UsageError: a number out of range.
@@ -49,52 +49,12 @@ class OpenLoopOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("stride", "most", "batch_size"):
-            value = getattr(self, name)
+        named = {"--stride": self.stride, "--max-frames": self.most, "--batch-size": self.batch_size}
+        for name, value in named.items():
             if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} {value} is out of range: 1 or more is needed")
-
-
-@dataclass(frozen=True, eq=False)
-class ErrorRow:
-    """Errors of one way to choose actions, over N frames.
-
-    Attributes:
-        name: of the head or floor, such as ``flow`` or ``flow, images shuffled``.
-        mae: mean absolute error, normalised units, over all values.
-        rmse: root of the mean square error, likewise.
-        mae_native: float64 ``[A]``, mean absolute error by dimension, native units.
-        by_step: float64 ``[H]``, mean absolute error by step of the chunk, normalised.
-        of_mean: ``mae`` over that of the mean action; 1 knows nothing.
-        tokens: FAST tokens a chunk, on average; None of others.
-        malformed: share of token sequences that had to be repaired; None of others.
-        latency: seconds a frame, in batches, after compilation; None of floors.
-    """
-
-    name: str
-    mae: float
-    rmse: float
-    mae_native: NDArray[np.float64]
-    by_step: NDArray[np.float64]
-    of_mean: float
-    tokens: float | None = None
-    malformed: float | None = None
-    latency: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """One episode for a picture: what was done, and what each head would do, chunk after chunk.
-
-    Attributes:
-        episode: its index.
-        true: float64 ``[T, A]``, native units.
-        predicted: head → float64 ``[T, A]``, NaN where none is.
-    """
-
-    episode: int
-    true: NDArray[np.float64]
-    predicted: dict[str, NDArray[np.float64]]
+                raise UsageError(f"{name} {value} is out of range: 1 or more is needed")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} is negative: 0 or more is needed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,34 +62,33 @@ class OpenLoop:
     """What was measured.
 
     Attributes:
-        rows: heads, then ablations, then floors.
+        rows: heads, then floors.
+        ablations: of each thing and head.
         frames, episodes: measured on.
         names, units: of the action's dimensions.
-        trace: of the first episode.
+        trace: of an episode with a middling error.
+        examples: a few of the frames.
+        notes: what a user should know, a sentence each.
     """
 
     rows: tuple[ErrorRow, ...]
+    ablations: tuple[AblationRow, ...]
     frames: int
     episodes: int
     names: tuple[str, ...]
     units: tuple[str | None, ...]
     trace: Trace
+    examples: tuple[Frame, ...]
+    notes: tuple[str, ...] = ()
 
     def row(self, name: str) -> ErrorRow:
         """By its name."""
         return next(row for row in self.rows if row.name == name)
 
-
-@dataclass
-class _Sums:
-    """Errors of one way to choose actions, as they come."""
-
-    errors: list[NDArray[np.float64]] = field(default_factory=list)
-    native: list[NDArray[np.float64]] = field(default_factory=list)
-    tokens: list[NDArray[np.int64]] = field(default_factory=list)
-    malformed: int = 0
-    seconds: list[float] = field(default_factory=list)
-    frames: int = 0
+    @property
+    def heads(self) -> tuple[ErrorRow, ...]:
+        """The rows that are no floors."""
+        return tuple(row for row in self.rows if row.name not in FLOORS)
 
 
 def measure_open_loop(
@@ -151,150 +110,122 @@ def measure_open_loop(
 
     Raises:
         UsageError: a head that the policy was not trained for, or data of another shape.
-        DataError: an episode can't be read.
+        DataError: an episode can't be read, or none is long enough.
     """
     report: Progress = progress or (lambda *_: None)
-    spec = _spec(policy)
-    chosen = choose_frames(dataset, episodes, spec, stride=options.stride, most=options.most, seed=options.seed)
-    cameras = {slot.name: slot.camera for slot in policy.card.slots}
-    heads = policy.heads if options.heads is None else options.heads
-    sums: dict[str, _Sums] = {}
+    heads = _heads(policy, options)
+    fit = fit_of(policy, dataset)
+    chosen = choose_frames(dataset, episodes, fit.spec, stride=options.stride, most=options.most, seed=options.seed)
     total = sum(map(len, chosen.values()))
-    done = 0
-    pending: list[tuple[Frame, NDArray[np.float64], NDArray[np.float64]]] = []
-    for index, starts in chosen.items():
-        found = recorded(dataset, index, spec, cameras, starts=starts)
-        pending += zip(found.frames, found.chunks.actions, found.chunks.absolute(), strict=True)
-        while len(pending) >= options.batch_size:
-            _measure(policy, pending[: options.batch_size], heads, options, sums)
-            del pending[: options.batch_size]
-            done += options.batch_size
-            report("open loop", done, total)
-    if pending:
-        _measure(policy, pending, heads, options, sums)
-        report("open loop", total, total)
-    first = next(iter(chosen))
-    kept = spec.kept(dataset.info.action_dim)
-    trace = _trace(policy, dataset, first, heads, cameras)
+    tally, done = _Tally(policy, heads, options), 0
+    for batch in read_batches(dataset, chosen, fit, options.batch_size):
+        tally.add(batch)
+        done += len(batch)
+        report("open loop", done, total)
+    middling = tally.middling()
+    trace = trace_episode(policy, dataset, middling, fit, heads, batch_size=options.batch_size)
     return OpenLoop(
-        _rows(policy, sums),
+        tally.rows(),
+        tally.ablations(),
         total,
         len(chosen),
-        tuple(dataset.info.action_names[dim] for dim in kept),
-        tuple(dataset.info.action_units[dim] for dim in kept),
+        fit.names,
+        fit.units,
         trace,
+        tally.examples,
+        fit.notes,
     )
 
 
-def _spec(policy: Policy) -> ChunkSpec:
-    """Whole chunks from every frame, cut as those that the policy was trained on."""
-    tokenizer = policy.assets.tokenizer
-    source = tokenizer.source if isinstance(tokenizer, FastTokenizer) else None
-    spec = ChunkSpec(horizon=policy.horizon) if source is None else source.spec
-    return dataclasses.replace(spec, horizon=policy.horizon, stride=1, pad_end="none", idle=None)
-
-
-def _measure(
-    policy: Policy,
-    batch: Sequence[tuple[Frame, NDArray[np.float64], NDArray[np.float64]]],
-    heads: Sequence[Head],
-    options: OpenLoopOptions,
-    sums: dict[str, _Sums],
-) -> None:
-    """One batch; a last one that is not full is filled up with its first frame, so that nothing is compiled anew."""
-    frames = [frame for frame, _, _ in batch]
-    relative = np.stack([actions for _, actions, _ in batch])
-    absolute = np.stack([actions for _, _, actions in batch])
-    count = len(frames)
-    filled = frames + [frames[0]] * (options.batch_size - count)
-    normalizer = policy.assets.tokenizer.normalizer
-    assert normalizer is not None, "assets have one"
-    true = normalizer.normalize(relative, clip=False)
+def _heads(policy: Policy, options: OpenLoopOptions) -> tuple[Head, ...]:
+    heads = policy.heads if options.heads is None else options.heads
     for head in heads:
-        for ablation in ("none", *options.ablate):
-            name = head if ablation == "none" else f"{head}, {ablation} shuffled"
-            acted = policy.act(_dealt(filled, count, ablation, options.seed), head)
-            entry = sums.setdefault(name, _Sums())
-            entry.errors.append(acted.normalized[:count] - true)
-            entry.native.append(np.abs(acted.actions[:count] - absolute))
-            entry.seconds.append(acted.seconds / options.batch_size)
-            entry.malformed += min(acted.malformed, count)
-            if acted.tokens is not None:
-                entry.tokens.append(acted.tokens[:count])
-    for name, guess in _floors(policy, frames, true).items():
-        entry = sums.setdefault(name, _Sums())
-        entry.errors.append(guess - true)
-        entry.native.append(np.abs((guess - true) * normalizer.scale))
+        if head not in policy.heads:
+            raise UsageError(
+                f"this policy was trained with --mode {policy.card.mode}: it has no {head} head, give "
+                f"--head {policy.heads[0]}"
+            )
+    return heads
 
 
-def _dealt(frames: Sequence[Frame], count: int, what: str, seed: int) -> list[Frame]:
-    """The frames with one thing dealt out anew among the first ``count``."""
-    if what == "none":
-        return list(frames)
-    order = np.random.default_rng([seed, count]).permutation(count)
-    name = {"images": "images", "prompt": "prompt", "state": "state"}[what]
-    return [
-        dataclasses.replace(frame, **{name: getattr(frames[order[place]], name)}) if place < count else frame
-        for place, frame in enumerate(frames)
-    ]
+@dataclass
+class _Tally:
+    """Errors by name, as batches come.
 
+    Attributes:
+        found: head or floor → the errors of each batch.
+        shuffled: head and ablation → the mean absolute error of each frame, NaN where nothing could be dealt.
+        episodes: of the frames.
+        examples: the first frames.
+    """
 
-def _floors(policy: Policy, frames: Sequence[Frame], true: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """What needs no policy: the training data's mean action, the action before held, the tokenizer's own loss."""
-    tokenizer = policy.assets.tokenizer
-    normalizer = tokenizer.normalizer
-    assert normalizer is not None, "assets have one"
-    before = np.stack([np.asarray(frame.previous, np.float64) for frame in frames]) - policy.reference(frames)
-    previous = normalizer.normalize(before, clip=False)
-    held = np.broadcast_to(previous[:, None], true.shape)
-    tokens = tokenizer.encode_normalized(true, previous=previous)
-    decoded = tokenizer.decode_normalized_report(
-        tokens, horizon=true.shape[1], action_dim=true.shape[2], previous=previous
-    )
-    mean = np.broadcast_to(normalizer.normalize(normalizer.stats.mean), true.shape)
-    guesses = (mean, held, decoded.actions)
-    return dict(zip(FLOORS, guesses, strict=True))
+    policy: Policy
+    heads: Sequence[Head]
+    options: OpenLoopOptions
+    found: dict[str, list[FrameErrors]] = field(default_factory=dict)
+    shuffled: dict[tuple[Head, Ablation], list[NDArray[np.float64]]] = field(default_factory=dict)
+    episodes: list[NDArray[np.int64]] = field(default_factory=list)
+    examples: tuple[Frame, ...] = ()
 
+    def add(self, batch: Recorded) -> None:
+        """Measure on a batch."""
+        tokenizer = self.policy.assets.tokenizer
+        assert tokenizer.normalizer is not None, "a policy's tokenizer has one"
+        true = tokenizer.normalizer.normalize(batch.actions, clip=False)
+        self.examples = self.examples or batch.frames
+        for head in self.heads:
+            self._note(head, self._errors(batch.frames, head, true))
+        for head, what in self._ablations():
+            self.shuffled.setdefault((head, what), []).append(self._without(batch, head, what, true))
+        for name, guess in floors(tokenizer, batch).items():
+            self._note(name, FrameErrors.of(guess - true))
+        self.episodes.append(batch.episode)
 
-def _rows(policy: Policy, sums: dict[str, _Sums]) -> tuple[ErrorRow, ...]:
-    floor = float(np.abs(np.concatenate(sums[FLOORS[0]].errors)).mean())
-    ordered = sorted(sums, key=lambda name: (name in FLOORS, "shuffled" in name))
-    return tuple(_row(name, sums[name], floor) for name in ordered)
+    def rows(self) -> tuple[ErrorRow, ...]:
+        """Heads, then floors."""
+        whole = {name: FrameErrors.concatenate(parts) for name, parts in self.found.items()}
+        normalizer = self.policy.assets.tokenizer.normalizer
+        assert normalizer is not None, "a policy's tokenizer has one"
+        floor = float(whole[MEAN].mae.mean())
+        measured = Measured(np.concatenate(self.episodes), normalizer.scale, floor, self.options.seed)
+        return tuple(measured.row(name, whole[name]) for name in (*self.heads, *FLOORS))
 
+    def ablations(self) -> tuple[AblationRow, ...]:
+        """Of each thing and head."""
+        rows = []
+        for head in self.heads:
+            for what in self.options.ablate:
+                why_not = blind_to(self.policy, head, what)
+                if why_not is not None:
+                    rows.append(AblationRow(head, what, why_not=why_not))
+                    continue
+                errors = self._mae(head), np.concatenate(self.shuffled[head, what])
+                rows.append(ablation_row(head, what, errors, np.concatenate(self.episodes), self.options.seed))
+        return tuple(rows)
 
-def _row(name: str, found: _Sums, floor: float) -> ErrorRow:
-    errors, native = np.concatenate(found.errors), np.concatenate(found.native)
-    absolute = np.abs(errors)
-    mae = float(absolute.mean())
-    tokens = np.concatenate(found.tokens) if found.tokens else None
-    # The first batch was compiled for.
-    latency = float(np.median(found.seconds[1:] or found.seconds)) if found.seconds else None
-    return ErrorRow(
-        name,
-        mae,
-        float(np.sqrt(np.square(errors).mean())),
-        native.mean(axis=(0, 1)),
-        absolute.mean(axis=(0, 2)),
-        mae / floor if floor else float("nan"),
-        None if tokens is None else float(tokens.mean()),
-        None if tokens is None else found.malformed / len(errors),
-        latency,
-    )
+    def middling(self) -> int:
+        """The episode of median error, by the first head."""
+        names, place = np.unique(np.concatenate(self.episodes), return_inverse=True)
+        place = place.reshape(-1)
+        means = np.bincount(place, weights=self._mae(self.heads[0])) / np.bincount(place)
+        return int(names[np.argsort(means, kind="stable")[(len(names) - 1) // 2]])
 
+    def _mae(self, head: Head) -> NDArray[np.float64]:
+        return FrameErrors.concatenate(self.found[head]).mae
 
-def _trace(
-    policy: Policy, dataset: Dataset, index: int, heads: Sequence[Head], cameras: dict[str, str | None]
-) -> Trace:
-    """An episode from its start: a chunk is carried out whole, then the next is asked for."""
-    spec = dataclasses.replace(_spec(policy), stride=policy.horizon)
-    found = recorded(dataset, index, spec, cameras, starts=None)
-    kept = list(spec.kept(dataset.info.action_dim))
-    true = found.episode.actions[:, kept].astype(np.float64)
-    predicted: dict[str, NDArray[np.float64]] = {}
-    for head in heads:
-        path = np.full_like(true, np.nan)
-        actions = policy.act(found.frames, head).actions
-        for start, chunk in zip(found.chunks.start.tolist(), actions, strict=True):
-            path[start : start + len(chunk)] = chunk[: len(true) - start]
-        predicted[head] = path
-    return Trace(index, true, predicted)
+    def _ablations(self) -> list[tuple[Head, Ablation]]:
+        pairs = [(head, what) for head in self.heads for what in self.options.ablate]
+        return [(head, what) for head, what in pairs if blind_to(self.policy, head, what) is None]
+
+    def _errors(self, frames: Sequence[Frame], head: Head, true: NDArray[np.float64]) -> FrameErrors:
+        """Each batch has noise of its own, and an ablation the same as what it is compared with."""
+        acted = act_padded(self.policy, frames, head, self.options.batch_size, draw=len(self.episodes))
+        return FrameErrors.of(acted.normalized[: len(frames)] - true, acted)
+
+    def _without(self, batch: Recorded, head: Head, what: Ablation, true: NDArray[np.float64]) -> NDArray[np.float64]:
+        rng = np.random.default_rng([self.options.seed, len(self.episodes)])  # Both heads are dealt the same.
+        frames = dealt(batch, what, rng)
+        return np.full(len(batch), np.nan) if frames is None else self._errors(frames, head, true).mae
+
+    def _note(self, name: str, errors: FrameErrors) -> None:
+        self.found.setdefault(name, []).append(errors)

@@ -5,13 +5,11 @@ Axis letters: B frames, H horizon, A action dimensions of the robot, D those of 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from fastki.data.pictures import as_picture
 from fastki.errors import CheckpointError, DataError, UsageError
+from fastki.evaluation.acting import HEADS, Acted, Frame, Head, Sampling
 from fastki.model.checkpoint import load_openpi
 from fastki.model.fast_sampling import TokenHead, Written, write_tokens
 from fastki.model.flow_sampling import draw_noise, sample_actions
@@ -27,78 +26,15 @@ from fastki.sequence.batch import Observation, pad_and_mask
 from fastki.sequence.ids import FastIds
 from fastki.sequence.layout import Layout
 from fastki.sequence.resize import resize_with_pad
-from fastki.sequence.sizes import STEPS
 from fastki.sequence.text import open_text_tokenizer
 from fastki.sequence.wording import Wording
 from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.rules import rules_of
-from fastki.tokenizer.stream import Repairs
 from fastki.training.card import NAME, Assets, load_assets
-from fastki.training.steps import ASSETS, find_steps
+from fastki.training.steps import ASSETS, PARAMS, find_steps
 
-Head = Literal["flow", "fast"]
-HEADS: tuple[Head, ...] = ("flow", "fast")
+__all__ = ["HEADS", "Acted", "Frame", "Head", "Policy", "Sampling", "find_policy", "load_policy"]
 _WIDTH = 32  # The text's width is a multiple: few shapes, so that little is compiled.
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """What a policy looks at.
-
-    Attributes:
-        images: camera slot → RGB picture in any form that :func:`fastki.data.pictures.as_picture` takes.
-        state: ``[S]`` native units; None where there is none.
-        prompt: the instruction.
-        previous: ``[A]``, the action before, native units: only for tokenizers and data that refer to it.
-    """
-
-    images: Mapping[str, NDArray[Any]]
-    state: NDArray[Any] | None
-    prompt: str = ""
-    previous: NDArray[Any] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Acted:
-    """What a policy did with B frames.
-
-    Attributes:
-        actions: float64 ``[B, H, A]``, native units, differences undone.
-        normalized: float64 ``[B, H, A]``, as the model has them.
-        tokens: int64 ``[B]``, FAST tokens written; None of the flow.
-        malformed: of B, sequences that had to be repaired; 0 of the flow.
-        seconds: that the model took.
-    """
-
-    actions: NDArray[np.float64]
-    normalized: NDArray[np.float64]
-    tokens: NDArray[np.int64] | None
-    malformed: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How actions are drawn.
-
-    Attributes:
-        num_steps: Euler steps of the flow.
-        temperature: of FAST tokens; 0 takes the likeliest.
-        seed: of noise and tokens.
-
-    Raises:
-        UsageError: a number out of range.
-    """
-
-    num_steps: int = STEPS
-    temperature: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise UsageError(f"--num-steps {self.num_steps} is out of range: 1 or more is needed")
-        if not self.temperature >= 0:
-            raise UsageError(f"--temperature {self.temperature} is out of range: 0 or more is needed")
 
 
 class Policy:
@@ -154,7 +90,8 @@ class Policy:
         start = time.perf_counter()
         if head == "flow":
             normalized = np.asarray(self._flow(self.params, observation, key), np.float64)[..., : self.action_dim]
-            return self._acted(frames, normalized, None, 0, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            return self._acted(frames, normalized, None, np.zeros(len(frames), bool), seconds)
         written: Written = jax.block_until_ready(self._fast(self.params, observation, key))
         seconds = time.perf_counter() - start
         rows = [row[:n] for row, n in zip(np.asarray(written.tokens), np.asarray(written.lengths), strict=True)]
@@ -162,16 +99,21 @@ class Policy:
             rows, horizon=self.horizon, action_dim=self.action_dim, previous=self._previous(frames)
         )
         lengths = np.asarray(written.lengths, np.int64)
-        return self._acted(frames, decoded.actions, lengths, _mended(decoded.repairs), seconds)
+        return self._acted(frames, decoded.actions, lengths, decoded.repairs.total > 0, seconds)
 
     def observe(self, frames: Sequence[Frame], head: Head) -> Observation:
-        """The frames as the model takes them, the text up to where the head begins."""
+        """The frames as the model takes them, the text up to where the head begins.
+
+        Raises:
+            DataError: a frame that does not fit, or whose text is longer than any that the policy was trained on.
+        """
         wording = self.wording(head)
         states = self._states(frames)
         ids, lengths = wording.encode([frame.prompt for frame in frames], states, None)
-        room = min(
-            self.card.model.max_token_len, -(-max(1, int(lengths.sum(axis=1).max(initial=1))) // _WIDTH) * _WIDTH
-        )
+        needed, most = max(1, int(lengths.sum(axis=1).max(initial=1))), self.card.model.max_token_len
+        if needed > most:
+            raise DataError(f"the prompt takes {needed} text tokens, and the policy has room for {most}: shorten it")
+        room = min(most, -(-needed // _WIDTH) * _WIDTH)
         text = pad_and_mask(
             wording.layout, ids, lengths, max_token_len=room, pad_id=self._text.pad_id, opening=wording.opening
         )
@@ -226,13 +168,13 @@ class Policy:
         frames: Sequence[Frame],
         normalized: NDArray[np.float64],
         tokens: NDArray[np.int64] | None,
-        malformed: int,
+        repaired: NDArray[np.bool_],
         seconds: float,
     ) -> Acted:
         normalizer = self.assets.tokenizer.normalizer
         assert normalizer is not None, "assets have one"
         actions = normalizer.unnormalize(normalized) + self.reference(frames)[:, None]
-        return Acted(actions, normalized, tokens, malformed, seconds)
+        return Acted(actions, normalized, tokens, repaired, seconds)
 
     def _states(self, frames: Sequence[Frame]) -> NDArray[np.float64] | None:
         normalizer = self.assets.state_normalizer
@@ -288,12 +230,6 @@ class Policy:
         return tokenizer.normalizer.normalize(before - self.reference(frames))
 
 
-def _mended(repairs: Repairs) -> int:
-    """Sequences that needed any repair."""
-    counts = [getattr(repairs, field.name) for field in dataclasses.fields(repairs)]
-    return int(np.count_nonzero(np.sum(counts, axis=0)))
-
-
 def load_policy(path: Path, sampling: Sampling | None = None) -> Policy:
     """The policy of a run's folder (its newest checkpoint), or of one checkpoint of it.
 
@@ -313,7 +249,8 @@ def find_policy(path: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    if (path / ASSETS / NAME).is_file():
+    # A run's folder has assets too.
+    if (path / ASSETS / NAME).is_file() and (path / PARAMS).is_dir():
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     if not folder.is_dir():

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.config import to_plain
+from fastki.data.bootstrap import bootstrap_interval
 from fastki.study.cells import Row
 from fastki.study.grid import SweepCell
 from fastki.study.sweep_data import SweepData
@@ -23,8 +24,6 @@ from fastki.tokenizer.fast import FastTokenizer
 from fastki.tokenizer.published import PublishedFast
 from fastki.tokenizer.ragged import Ragged
 
-DRAWS = 1000
-"""Bootstrap resamples."""
 _TIMED_CHUNKS, _TIMED_CALLS = 256, 3
 
 
@@ -179,29 +178,6 @@ def token_figures(tokens: Ragged, vocab_size: int, data: SweepData) -> dict[str,
         "bits_per_chunk": mean * math.log2(vocab_size),
         "entropy_bits": mean * float(-(shares * np.log2(shares)).sum()),
     }
-
-
-def bootstrap_interval(
-    counts: NDArray[np.int64], episode: NDArray[np.int32], *, seed: int, draws: int = DRAWS
-) -> tuple[float | None, float | None]:
-    """95 % interval of the mean over chunks when whole episodes are drawn anew (Efron's percentile method).
-
-    Chunks of one episode overlap and are alike: to draw chunks would make the interval far too narrow.
-
-    Args:
-        counts: of each chunk, ``[N]``.
-        episode: of each chunk, ``[N]``.
-        seed: of the draws.
-        draws: how many.
-    """
-    names, place = np.unique(episode, return_inverse=True)
-    if len(names) < 2:
-        return None, None
-    sums, sizes = np.bincount(place, weights=counts), np.bincount(place)
-    picked = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    means = sums[picked].sum(axis=1) / sizes[picked].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def speeds(tokenizer: ActionTokenizer, data: SweepData) -> dict[str, Any]:

@@ -26,9 +26,11 @@ RUNS = {
     "layouts": ["tok"],
     "inspect": ["wave.npz"],
     "train": [
-        *"--data wave.npz --layout images-fast --no-images --steps 2 --batch-size 2 --overwrite".split(),
-        *"--set network.size=dummy --set tokenizer.fit.tokenizer.vocab_size=64".split(),
+        *["--data", "wave.npz", "--layout", "images-fast", "--no-images", "--steps", "2", "--batch-size", "2"],
+        "--overwrite",
+        *["--set", "network.size=dummy", "--set", "tokenizer.fit.tokenizer.vocab_size=64"],
     ],
+    "eval": ["run", "--max-frames", "8"],
     "report": ["tok"],
     "doctor": [],
 }
@@ -39,10 +41,11 @@ COMMANDS = [command.name or command.callback.__name__ for command in main.app.re
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, fitted_once):
+def place(tmp_path_factory, fitted_once, trained_once):
     """A folder with a recording and a tokenizer, which is the one that commands run in."""
     folder = tmp_path_factory.mktemp("manners")
     shutil.copytree(fitted_once, folder / "tok")
+    shutil.copytree(trained_once, folder / "run")
     actions = np.cumsum(np.random.default_rng(0).normal(size=(160, 3)), axis=0)
     names = np.array(["a rather long name of a joint", "y", "z"])
     np.savez(folder / "wave.npz", actions=actions, episode_ends=np.array([60, 100, 160]), fps=20.0, names=names)

@@ -13,7 +13,7 @@ import pytest
 from fastki.data import open_dataset, split_episodes
 from fastki.errors import DataError, UsageError
 from fastki.study.local import LocalEngine
-from fastki.study.rows import SweepRow, bootstrap_interval
+from fastki.study.rows import SweepRow
 from fastki.study.sweep import SweepOptions, pick_tokenizer, plan_sweep, sweep
 from fastki.study.sweep_data import SweepData, make_shard
 from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset
@@ -242,19 +242,6 @@ def test_only_fast_can_be_saved(result, dataset):
     refused = next(row for row in result.rows if row.error)
     with pytest.raises(UsageError, match=r"was refused \(coefficients"):
         pick_tokenizer(dataset, OPTIONS, refused)
-
-
-def test_the_interval_is_over_episodes_not_chunks():
-    rng = np.random.default_rng(0)
-    episode = np.repeat(np.arange(10, dtype=np.int32), 100)
-    level = rng.normal(30, 5, size=10)
-    counts = np.round(level[episode] + rng.normal(size=1000)).astype(np.int64)
-    low, high = bootstrap_interval(counts, episode, seed=0)
-    assert low < counts.mean() < high
-    expected = 2 * 1.96 * np.std([counts[episode == one].mean() for one in range(10)]) / np.sqrt(10)
-    assert high - low == pytest.approx(expected, rel=0.15)
-    assert bootstrap_interval(counts, episode, seed=0) == (low, high)
-    assert bootstrap_interval(counts, np.zeros(1000, dtype=np.int32), seed=0) == (None, None)
 
 
 def test_every_field_of_a_row_is_explained():
