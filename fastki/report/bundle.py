@@ -22,6 +22,9 @@ from fastki.report.sweep_figures import sweep_figures, write_figures
 from fastki.report.sweep_html import sweep_sections
 from fastki.report.sweep_read import MADE_BY as SWEEP
 from fastki.report.sweep_read import read_sweep
+from fastki.report.train_html import MADE_BY as TRAIN
+from fastki.report.train_html import MARK as TRAIN_MARK
+from fastki.report.train_html import train_sections
 
 Told = tuple[str, list[Section]]
 """What a folder's result is of, in words, and its sections."""
@@ -137,4 +140,5 @@ KINDS: tuple[Kind, ...] = (
     Kind("Tokenizer", TOKENIZER, FIT, _with_run(fit_sections, FIT)),
     Kind("Round trip", ROUNDTRIP_RESULT, ROUNDTRIP, _with_run(roundtrip_sections, ROUNDTRIP)),
     Kind("Tokenizer sweep", "sweep.json", SWEEP, _sweep),
+    Kind("Training", TRAIN_MARK, TRAIN, train_sections),
 )

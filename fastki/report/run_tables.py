@@ -17,6 +17,11 @@ from fastki.training.run_summary import RunSummary
 
 def run_facts(summary: RunSummary) -> Table:
     """What it was made of and how far it is."""
+    return key_values(run_pairs(summary))
+
+
+def run_pairs(summary: RunSummary) -> list[tuple[str, str]]:
+    """The same as names and words."""
     config = summary.config
     steps = f"{summary.step:,} of {config.steps:,}"
     done = "" if summary.step >= config.steps else " (not finished)"
@@ -34,7 +39,7 @@ def run_facts(summary: RunSummary) -> Table:
     if summary.speed:
         rate, waiting = summary.speed.get("examples_per_second", 0.0), summary.speed.get("waiting", 0.0)
         pairs.append(("speed", f"{number(rate)} examples a second, {waiting:.0%} of the time waiting for data"))
-    return key_values(pairs)
+    return pairs
 
 
 def run_losses(summary: RunSummary) -> Table:

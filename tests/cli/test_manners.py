@@ -35,8 +35,8 @@ RUNS = {
     "doctor": [],
 }
 """A quick call of every command."""
-MOVING = ("memory ", "folder ")
-"""Lines of ``doctor`` that are never twice the same."""
+MOVING = ("memory ", "folder ", "latency, ")
+"""Lines of ``doctor`` and ``eval`` that are never twice the same."""
 COMMANDS = [command.name or command.callback.__name__ for command in main.app.registered_commands]
 
 

@@ -99,6 +99,14 @@ def test_the_worst_names_stay_text(results, tmp_path):
     assert "<img" not in text
 
 
+def test_a_training_run_has_its_curves_its_configuration_and_its_command(trained_once, tmp_path):
+    text = page_of(trained_once, scratch=tmp_path / "s")
+    for words in ("How far it is", "Losses", "Gradient norms", "[network]", "Configuration"):
+        assert words in text
+    assert text.count("<svg") == 2
+    assert "On held-out episodes" not in text
+
+
 @pytest.mark.parametrize("name", ["nowhere", "empty", "file"])
 def test_what_is_no_result_is_refused_and_said_what_would_be_one(tmp_path, name):
     (tmp_path / "empty").mkdir()
