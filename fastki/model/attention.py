@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
+from fastki.model.blocked import attend_in_blocks
 from fastki.model.config import AttentionKernel, LoraConfig
 from fastki.model.layers import Einsum, rope
 from fastki.sequence.sizes import StreamSize
@@ -40,7 +41,7 @@ class Numerics:
     """How attention is computed; hashable, so that it can be a constant of a compiled function.
 
     Attributes:
-        kernel: of attention.
+        kernel: of attention; ``auto`` takes the fastest that runs.
         wide_queries: keep rotated queries in float32, as openpi's π0-FAST does; the others round them.
     """
 
@@ -114,23 +115,30 @@ def attend(query: Array, context: KeysValues, mask: Array, numerics: Numerics) -
     """
     keys, values = (array.astype(query.dtype) for array in context)
     kernel = _kernel(query, keys, mask[:, None], numerics.kernel)
-    result = jax.nn.dot_product_attention(query, keys, values, mask=mask[:, None], scale=1.0, implementation=kernel)
+    if kernel == "blocks":
+        result = attend_in_blocks(query, keys, values, mask)
+    else:
+        result = jax.nn.dot_product_attention(query, keys, values, mask=mask[:, None], scale=1.0, implementation=kernel)
     return result.astype(context.values.dtype)
 
 
-def _kernel(query: Array, keys: Array, mask: Array, wanted: AttentionKernel) -> Literal["xla", "cudnn"]:
-    """cuDNN's kernel where it is wanted, or runs: JAX itself knows which devices, types and shapes it takes."""
+def _kernel(query: Array, keys: Array, mask: Array, wanted: AttentionKernel) -> Literal["xla", "cudnn", "blocks"]:
+    """The fastest that runs: cuDNN's on GPUs; JAX itself knows which devices, types and shapes that takes."""
     if wanted != "auto":
         return wanted
-    if jax.default_backend() != "gpu" or query.dtype == jnp.float32:
+    backend = jax.default_backend()
+    if backend == "cpu" and jax.device_count() == 1:  # A batch that is spread over devices has no order to go by.
+        return "blocks"
+    if backend != "gpu" or query.dtype == jnp.float32:
         return "xla"
+
+    def loss(query: Array, keys: Array, mask: Array) -> Array:
+        attended = jax.nn.dot_product_attention(query, keys, keys, mask=mask, scale=1.0, implementation="cudnn")
+        return jnp.sum(attended, dtype=jnp.float32)
+
     try:
-        jax.eval_shape(
-            lambda q, k, m: jax.nn.dot_product_attention(q, k, k, mask=m, scale=1.0, implementation="cudnn"),
-            query,
-            keys,
-            mask,
-        )
+        # With its gradient, which takes fewer shapes: odd lengths, for one, it refuses.
+        jax.eval_shape(jax.grad(loss, argnums=(0, 1)), query, keys, mask)
     except (NotImplementedError, RuntimeError, ValueError, AssertionError):
         return "xla"
     return "cudnn"

@@ -13,7 +13,7 @@ from fastki.sequence.sizes import SIZES, ModelSize, StreamSize
 Kind = Literal["pi05", "pi0", "pi0_fast"]
 DType = Literal["float32", "bfloat16"]
 Remat = Literal["none", "dots", "full"]
-AttentionKernel = Literal["auto", "xla", "cudnn"]
+AttentionKernel = Literal["auto", "xla", "cudnn", "blocks"]
 ModeName = Literal["ki", "joint", "flow", "fast"]
 
 
@@ -100,7 +100,8 @@ class ModelConfig:
         ki_fast_loss_weight: weight of the cross-entropy beside the flow's loss.
         remat: what the backward pass recomputes: ``none``; ``dots`` keeps only products with weights; ``full`` keeps
             only each layer's input.
-        attention: ``cudnn`` or ``xla`` kernels; ``auto`` takes cuDNN's where they run.
+        attention: ``cudnn`` or ``xla`` kernels, or ``blocks`` of queries (:mod:`fastki.model.blocked`); ``auto`` takes
+            cuDNN's where they run, and blocks on a processor.
         backbone_lora, expert_lora: low-rank additions, None for none.
 
     Raises:

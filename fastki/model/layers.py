@@ -17,12 +17,14 @@ from flax import nnx
 from jax import Array
 
 from fastki.model.config import LoraConfig
+from fastki.model.products import gated, product
 
 EPSILON = 1e-6
 """Below the square root of every norm."""
 _ROPE_BASE = 10_000.0
 _LORA = 0.01  # Deviation of the first factor of a low-rank addition; the second begins at zero.
 _MIN_PERIOD, _MAX_PERIOD = 4e-3, 4.0
+_DENSE = "BTI,IO->BTO"
 
 
 def parameter(shape: Sequence[int], *, deviation: float = 0.0, mean: float = 0.0) -> nnx.Param[Array]:
@@ -71,10 +73,8 @@ class Einsum(nnx.Module):
     def __call__(self, equation: str, x: Array) -> Array:
         """``einsum(equation, x, w)`` in the dtype of ``x``."""
         weight = self.w[...].astype(x.dtype)
-        result = jnp.einsum(equation, x, weight)
-        if self.scale:
-            result += jnp.einsum(equation, x, self._addition(x.dtype))
-        return result
+        result = product(equation, x, weight)
+        return result + product(equation, x, self._addition(x.dtype)) if self.scale else result
 
     def _addition(self, dtype: jnp.dtype) -> Array:
         a, b = self.lora_a[...].astype(dtype), self.lora_b[...].astype(dtype)
@@ -97,15 +97,14 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """``[B, T, D]`` → ``[B, T, D]``."""
-        gate, value = (self._gating(x, branch) for branch in (0, 1))
-        hidden = jax.nn.gelu(gate, approximate=True) * value
-        result = hidden @ self.linear[...].astype(x.dtype)
+        hidden = gated(*(self._gating(x, branch) for branch in (0, 1)))
+        result = product(_DENSE, hidden, self.linear[...].astype(x.dtype))
         return (
             result + self._low_rank(hidden, self.linear_lora_a[...], self.linear_lora_b[...]) if self.scale else result
         )
 
     def _gating(self, x: Array, branch: int) -> Array:
-        result = x @ self.gating_einsum[branch].astype(x.dtype)
+        result = product(_DENSE, x, self.gating_einsum[branch].astype(x.dtype))
         if not self.scale:
             return result
         return result + self._low_rank(x, self.gating_einsum_lora_a[branch], self.gating_einsum_lora_b[branch])

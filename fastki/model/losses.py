@@ -131,69 +131,82 @@ def token_sums(model: VLA, outputs: Outputs, observation: Observation) -> TokenS
     hidden = outputs.prefix[:, outputs.text_start : -1]
     order = jnp.argsort(~learnt, axis=1, stable=True)
     hidden, ids, learnt = (_take(array, order) for array in (hidden, ids, learnt))
-    return _summed(hidden, ids, learnt, model.llm.embedder.input_embedding[...])
+    return _summed(_Places(hidden, ids, learnt), model.llm.embedder.input_embedding[...])
 
 
-def _summed(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums:
-    """Over chunks of places; those where no example has a token left are skipped when it comes to it."""
-    batch, places = ids.shape
-    width = max(1, min(places, _PLACES_AT_ONCE, LOGITS_AT_ONCE // (batch * table.shape[0])))
-    chunks = -(-places // width)
+class _Places(NamedTuple):
+    """Where tokens are predicted, those with loss first: ``[B, P, W]``, int ``[B, P]``, bool ``[B, P]``."""
 
-    def split(array: Array) -> Array:
-        padding = [(0, 0), (0, chunks * width - places)] + [(0, 0)] * (array.ndim - 2)
-        padded = jnp.pad(array, padding).reshape(batch, chunks, width, *array.shape[2:])
-        return jnp.moveaxis(padded, 1, 0)
+    hidden: Array
+    ids: Array
+    learnt: Array
 
-    def step(total: TokenSums, chunk: tuple[Array, Array, Array]) -> tuple[TokenSums, None]:
-        more = _sums_if_any(*chunk, table)
-        return TokenSums(*(a + b for a, b in zip(total, more, strict=True))), None
-
-    start = TokenSums(*(jnp.zeros(batch),) * 3)
-    total, _ = lax.scan(step, start, (split(hidden), split(ids), split(learnt)))
-    return total
+    def chunk(self, number: Array, width: int) -> _Places:
+        """``width`` of them."""
+        return _Places(*(lax.dynamic_slice_in_dim(array, number * width, width, axis=1) for array in self))
 
 
 @jax.custom_vjp
-def _sums_if_any(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums:
-    """Of a chunk, without a step for one that has no token.
+def _summed(places: _Places, table: Array) -> TokenSums:
+    """A chunk of places at a time, and none in which no example has a token left.
 
-    Its gradient is spelt out, for that of a branch within a scan would keep a copy of the table for each chunk. The
-    logits are made again for it: they are what would fill the memory.
+    Logits would fill the memory, so none are kept: the backward pass makes them again, a chunk at a time. It is written
+    out here since what JAX would make of the loop keeps the table once for each chunk.
     """
-
-    def nothing(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums:
-        return TokenSums(*(jnp.zeros(ids.shape[0]),) * 3)
-
-    sums: TokenSums = lax.cond(jnp.any(learnt), _chunk_sums, nothing, hidden, ids, learnt, table)
-    return sums
+    return _sums_forward(places, table)[0]
 
 
-def _sums_and_inputs(*inputs: Array) -> tuple[TokenSums, tuple[Array, ...]]:
-    return _sums_if_any(*inputs), inputs
+def _sums_forward(places: _Places, table: Array) -> tuple[TokenSums, tuple[_Places, Array]]:
+    padded, width = _chunks(places, table)
+
+    def step(number: Array, total: TokenSums) -> TokenSums:
+        chunk = padded.chunk(number, width)
+        more = _chunk_sums(logits_of(chunk.hidden, table), chunk.ids, chunk.learnt)
+        return TokenSums(*(a + b for a, b in zip(total, more, strict=True)))
+
+    start = TokenSums(*(jnp.zeros(len(places.ids)),) * 3)
+    return lax.fori_loop(0, _chunks_with_loss(places, width), step, start), (places, table)
 
 
-def _gradient_if_any(inputs: tuple[Array, ...], change: TokenSums) -> tuple[Array, None, None, Array]:
-    hidden, ids, learnt, table = inputs
+def _sums_backward(saved: tuple[_Places, Array], slope: TokenSums) -> tuple[_Places, Array]:
+    places, table = saved
+    padded, width = _chunks(places, table)
 
-    def some(hidden: Array, table: Array) -> tuple[Array, Array]:
-        _, pull = jax.vjp(lambda hidden, table: _chunk_sums(hidden, ids, learnt, table), hidden, table)
-        of_hidden, of_table = pull(change)
-        return of_hidden, of_table
+    def step(number: Array, slopes: tuple[Array, Array]) -> tuple[Array, Array]:
+        by_hidden, by_table = slopes
+        hidden, ids, learnt = padded.chunk(number, width)
+        chances = jax.nn.softmax(logits_of(hidden, table))
+        weight = jnp.where(learnt, slope.nll[:, None], 0.0)[..., None]
+        by_logit = (chances - (jnp.arange(len(table)) == ids[..., None])) * weight
+        more = jnp.einsum("bcv,vd->bcd", by_logit, table).astype(hidden.dtype)
+        by_hidden = lax.dynamic_update_slice_in_dim(by_hidden, more, number * width, axis=1)
+        return by_hidden, by_table + jnp.einsum("bcv,bcd->vd", by_logit, hidden).astype(table.dtype)
 
-    def nothing(hidden: Array, table: Array) -> tuple[Array, Array]:
-        return jnp.zeros_like(hidden), jnp.zeros_like(table)
-
-    of_hidden, of_table = lax.cond(jnp.any(learnt), some, nothing, hidden, table)
-    return of_hidden, None, None, of_table
+    start = jnp.zeros_like(padded.hidden), jnp.zeros_like(table)
+    by_hidden, by_table = lax.fori_loop(0, _chunks_with_loss(places, width), step, start)
+    return _Places(by_hidden[:, : places.hidden.shape[1]], None, None), by_table  # type: ignore[arg-type]
 
 
-_sums_if_any.defvjp(_sums_and_inputs, _gradient_if_any)
+_summed.defvjp(_sums_forward, _sums_backward)
 
 
-def _chunk_sums(hidden: Array, ids: Array, learnt: Array, table: Array) -> TokenSums:
-    """Of hidden states ``[B, C, W]``."""
-    logits = logits_of(hidden, table)
+def _chunks(places: _Places, table: Array) -> tuple[_Places, int]:
+    """The places, filled up to whole chunks, and how many places those have."""
+    batch, count = places.ids.shape
+    width = max(1, min(count, _PLACES_AT_ONCE, LOGITS_AT_ONCE // (batch * table.shape[0])))
+    more = -count % width
+    padded = (jnp.pad(array, [(0, 0), (0, more)] + [(0, 0)] * (array.ndim - 2)) for array in places)
+    return _Places(*padded), width
+
+
+def _chunks_with_loss(places: _Places, width: int) -> Array:
+    """int scalar; the places with loss come first."""
+    most = jnp.max(jnp.sum(places.learnt, axis=1, dtype=jnp.int32), initial=0)
+    return (most + width - 1) // width
+
+
+def _chunk_sums(logits: Array, ids: Array, learnt: Array) -> TokenSums:
+    """Of float32 logits ``[B, C, V]``."""
     chosen = jnp.take_along_axis(logits, ids[..., None].clip(0), axis=-1)[..., 0]
     nll = (jax.nn.logsumexp(logits, axis=-1) - chosen) * learnt
     correct = (jnp.argmax(logits, axis=-1) == ids) & learnt

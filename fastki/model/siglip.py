@@ -19,6 +19,7 @@ from fastki.model.attention import KeysValues, Numerics, attend
 from fastki.model.config import ModelConfig
 from fastki.model.gemma import scan_layers
 from fastki.model.layers import EPSILON, parameter, scaled_normal
+from fastki.model.products import product
 from fastki.sequence.sizes import VisionSize
 
 
@@ -37,7 +38,7 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Array, equation: str = "BTW,WM->BTM") -> Array:
         """In the dtype of ``x``."""
-        return jnp.einsum(equation, x, self.kernel[...].astype(x.dtype)) + self.bias[...].astype(x.dtype)
+        return product(equation, x, self.kernel[...].astype(x.dtype)) + self.bias[...].astype(x.dtype)
 
 
 class LayerNorm(nnx.Module):
