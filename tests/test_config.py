@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from fastki.config import from_plain, to_plain
+from fastki.config import from_plain, from_toml, to_plain, to_toml, with_settings
 from fastki.errors import UsageError
 
 
@@ -87,3 +87,54 @@ def test_the_dataclass_checks_itself():
 
     with pytest.raises(UsageError, match="64"):
         from_plain(FitSettings, {"vocab_size": 10})
+
+
+@dataclass(frozen=True)
+class Part:
+    rate: float = 1e-8
+    names: tuple[str, ...] = ("a", 'b"\n')
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Whole:
+    title: str = 'x = "y" [z]'
+    on: bool = True
+    inner: Part = Part()
+    other: Part | None = None
+    pair: tuple[int, str] = (1, "a")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Whole(), Whole(other=Part(limit=3)), Whole("ü\\", False, Part(float("inf"), (), 0))],
+)
+def test_toml_gives_the_value_again(value):
+    assert from_plain(Whole, from_toml(to_toml(value), "it")) == value
+
+
+def test_settings_change_single_values():
+    plain = with_settings(
+        to_plain(Whole()), ["inner.limit=5", "title=plain words", "other.rate=2", "inner.names=['c']"]
+    )
+    assert from_plain(Whole, plain) == Whole("plain words", True, Part(1e-8, ("c",), 5), Part(2.0))
+    assert from_plain(Whole, with_settings(plain, ["other=none"])).other is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("inner", "must read NAME=VALUE"), ("=3", "must read NAME=VALUE"), ("title.x=3", "title holds no further names")],
+)
+def test_settings_that_are_none_are_refused(setting, words):
+    with pytest.raises(UsageError, match=words):
+        with_settings(to_plain(Whole()), [setting])
+
+
+def test_what_is_no_toml_is_refused_by_its_name():
+    with pytest.raises(UsageError, match=r"run\.toml is no TOML"):
+        from_toml("a = ", "run.toml")
+
+
+def test_a_tuple_of_kinds_has_as_many_items():
+    with pytest.raises(UsageError, match="must have 2 items"):
+        from_plain(Whole, {"pair": [1]})

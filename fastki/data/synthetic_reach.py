@@ -1,10 +1,11 @@
 """``synthetic:reach``: the easiest task whose actions hang on picture, state and prompt alike, for small models.
 
-Plates of different colours lie on a table; the arm of ``synthetic:droid``, seen from above, goes to the one that the
-prompt names and closes its gripper there. Each action follows from the joints and the place of that plate alone: there
-are no phases to remember. The same seed gives the same actions to the bit.
+Large plates of different colours lie on a grey table; the arm of ``synthetic:droid``, seen from above, goes to the one
+that the prompt names and closes its gripper there. Each action follows from the joints and the place of that plate
+alone: there are no phases to remember. The picture is a drawing, and its background is the grey that a model reads as
+zero, so that an untrained image tower sees little but the plates. The same seed gives the same actions to the bit.
 
-Axis letters: T frames.
+Axis letters: T frames, P pixels.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from numpy.typing import NDArray
 
 from fastki.data.episode import Dataset, DatasetInfo, Episode
 from fastki.data.select import Key
-from fastki.data.synthetic_arm import inverse
+from fastki.data.synthetic_arm import forward, inverse
 from fastki.data.synthetic_control import FPS
-from fastki.data.synthetic_render import Camera, Canvas, paint_still, render
-from fastki.data.synthetic_scene import Item, stream
+from fastki.data.synthetic_scene import COLORS, Item, stream
 
 CAMERA = "exterior_image_1_left"
 KEYS = (
@@ -34,7 +34,10 @@ _VERSION = 1
 _COLORS = ("red", "green", "blue", "yellow")
 _PLATES = 2
 _AREA = ((0.36, 0.60), (-0.26, 0.26))
-_APART = 0.22
+_APART = 0.24
+_RADIUS, _ARM = 0.09, 0.02
+_GREY, _WHITE = 127.5, 235.0
+_WINDOW, _MIDDLE = 0.66, (0.48, 0.0)
 _HOVER = 0.14
 _GRID = 2.0**16  # Numbers are multiples of 1 / _GRID, so that no machine's rounding can add up.
 _GAIN = 1.2
@@ -118,7 +121,7 @@ class ReachFrames:
         """Frame ``frame`` as RGB uint8 ``[size, size, 3]``; negative counts from the end."""
         if not -len(self) <= frame < len(self):
             raise IndexError(f"frame {frame} of {len(self)}")
-        return render(_still(self._scene, self._size), [], self._states[frame].astype(np.float64))
+        return draw(self._scene, self._states[frame, :7].astype(np.float64), self._size)
 
 
 def draw_reach(seed: int, index: int) -> ReachScene:
@@ -160,14 +163,37 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.rint(values * _GRID) / _GRID)
 
 
-def _camera() -> Camera:
-    """Straight above the work area; what is far from the arm's base is at the bottom of the picture."""
-    right, down, ahead = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, -1.0])
-    return Camera(np.array([0.47, 0.0, 1.5]), np.column_stack([right, down, ahead]), 0.24)
+def draw(scene: ReachScene, joints: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """The table from above, RGB uint8 ``[size, size, 3]``: the arm's base is beyond the upper edge.
+
+    Args:
+        scene: its plates.
+        joints: ``[7]``, radians.
+        size: pixels.
+    """
+    places = _places(size)
+    picture = np.full((size * size, 3), _GREY)
+    for plate in scene.plates:
+        near = _cover(np.hypot(*(places - (plate.x, plate.y)).T), _RADIUS, size)
+        picture += near * (np.array(COLORS[plate.color], float) - picture)
+    points, _ = forward(joints)
+    wrist, tip = points[3, :2], points[4, :2]
+    along = np.clip((places - wrist) @ (tip - wrist) / max(float((tip - wrist) @ (tip - wrist)), 1e-9), 0.0, 1.0)
+    gap = np.hypot(*(places - wrist - along[:, None] * (tip - wrist)).T)
+    picture += _cover(gap, _ARM, size) * (_WHITE - picture)
+    whole: NDArray[np.uint8] = np.clip(np.rint(picture), 0, 255).astype(np.uint8).reshape(size, size, 3)
+    return whole
 
 
-@functools.lru_cache(maxsize=256)
-def _still(scene: ReachScene, size: int) -> Canvas:
-    """What the camera sees all the time."""
-    plates = [(plate, np.array([plate.x, plate.y, 0.004])) for plate in scene.plates]
-    return paint_still(_camera(), plates, size=size)
+def _cover(distance: NDArray[np.float64], radius: float, size: int) -> NDArray[np.float64]:
+    """How much of each pixel a disc or rod covers, ``[P, 1]``: a pixel's width of soft edge."""
+    pixel = _WINDOW / size
+    return np.asarray(np.clip((radius - distance) / pixel + 0.5, 0.0, 1.0))[:, None]
+
+
+@functools.lru_cache(maxsize=8)
+def _places(size: int) -> NDArray[np.float64]:
+    """Where on the table each pixel lies, metres ``[P, 2]``."""
+    steps = ((np.arange(size) + 0.5) / size - 0.5) * _WINDOW
+    down, right = np.meshgrid(steps, steps, indexing="ij")
+    return np.column_stack([_MIDDLE[0] + down.ravel(), _MIDDLE[1] + right.ravel()])

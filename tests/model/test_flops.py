@@ -25,7 +25,10 @@ WITHOUT_GRADIENT = 0.01
 
 
 def parts(name):
-    """Its definition (with dense attention, which fills up no block), shapes of parameters (nothing is allocated), and a batch of one example with one camera."""
+    """Its definition, shapes of parameters (nothing is allocated), and a batch of one example with one camera.
+
+    Attention is dense: it fills up no block.
+    """
     size = SIZES[name]
     config = ModelConfig(size, size.vocab or 2048, max_token_len=TEXT, dtype="float32", remat="none", attention="xla")
     batch = random_batch(config, [(5, 6)])
