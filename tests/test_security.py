@@ -28,6 +28,8 @@ TREES = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for
 NEVER_IMPORTED = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "tarfile"}
 NEVER_CALLED = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load"}
 NEVER_METHODS = {"extract", "extractall"}
+PIPES = {Path("training/pipes.py")}
+"""The module that sends objects to processes that fastki itself started, and receives theirs."""
 PROCESSES = {Path("report/doctor_machine.py")}
 """The modules that start processes of their own."""
 
@@ -49,7 +51,7 @@ def imported(tree):
 @pytest.mark.parametrize("path", TREES, ids=str)
 def test_no_module_unpickles_evaluates_or_extracts(path):
     tree = TREES[path]
-    assert NEVER_IMPORTED & set(imported(tree)) == set()
+    assert NEVER_IMPORTED & set(imported(tree)) == ({"pickle"} if path in PIPES else set())
     assert forbidden(tree) == set()
     assert ("subprocess" in set(imported(tree))) == (path in PROCESSES)
     for name, node in calls(tree):

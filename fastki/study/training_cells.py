@@ -114,7 +114,7 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
         **final,
         **{f"{head}_error": measured.row(head).of_mean for head in policy.heads},
         "steps": outcome.step,
-        "curve": curve.points,
+        "curve": [*curve.points, {"step": outcome.step, **final}],
     }
 
 

@@ -37,16 +37,16 @@ def _cosine(peak: float, steps: int, warmup: int) -> Schedule:
 
 
 def _tiny() -> TrainConfig:
-    steps = 400
+    steps = 900
     return TrainConfig(
         preset="tiny",
         steps=steps,
-        data=DataConfig("synthetic:droid?episodes=512&size=56"),
-        tokenizer=TokenizerConfig(fit=FitOptions(FitSettings(vocab_size=256, bins=20), stride=2)),
+        data=DataConfig("synthetic:reach?episodes=2000&size=56"),
+        tokenizer=TokenizerConfig(fit=FitOptions(FitSettings(vocab_size=128, bins=12), horizon=8, stride=2)),
         sequence=SequenceConfig(layout=_SHORT),
         network=NetworkConfig("tiny"),
-        recipe=Recipe(_cosine(1e-3, steps, 40), AdamW(weight_decay=1e-4), ema_decay=0.98),
-        save=SaveConfig(every=200, eval_every=None),
+        recipe=Recipe(_cosine(3e-3, steps, 50), AdamW(b2=0.98, weight_decay=1e-4), ema_decay=0.98),
+        save=SaveConfig(every=300),
     )
 
 

@@ -178,14 +178,15 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, run_json):
 
 def test_ctrl_c_leaves_without_a_word_and_keeps_what_is_finished(tmp_path):
     arguments = ["sweep", SMALL, "--vocab", "256,512,1024", "--bins", "20,40,64,100,128,200", "--quiet"]
-    code = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
+    # Whatever started the tests may ignore the signal, and a process takes that over.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; import sys; from fastki.cli.main import run; run(sys.argv[1:])"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,  # The signal goes to the whole group, workers included, as from a terminal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     rows = tmp_path / "fastki-out" / "sweep" / "rows"
     deadline = time.monotonic() + 60

@@ -35,7 +35,7 @@ RUNS = {
     "doctor": [],
 }
 """A quick call of every command."""
-MOVING = ("memory ", "folder ", "latency, ")
+MOVING = ("memory ", "folder ", "results ", "compiled kernels ", "latency, ")
 """Lines of ``doctor`` and ``eval`` that are never twice the same."""
 COMMANDS = [command.name or command.callback.__name__ for command in main.app.registered_commands]
 

@@ -140,7 +140,7 @@ def test_layouts_that_can_act_are_ranked_by_cost_and_the_others_named():
         "least to act: cheap 4 T FLOPs an example; images-prompt-fast and twin 4.32 T (1.08×)",
         "cheap: the expert gets no state",
         "images-fast-prompt can't act as it stands: it can't",
-        "this ranks cost: which layout learns better these figures do not say",
+        "this ranks cost: which layout learns better --train-steps measures",
     ]
 
 
