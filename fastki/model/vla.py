@@ -98,14 +98,16 @@ class VLA(nnx.Module):
 
     def embed_prefix(self, observation: Observation) -> Prefix:
         """Images and text as the backbone reads them."""
-        tokens, valid = [], []
-        for slot, image in observation.images.items():
-            tokens.append(self.PaliGemma["img"](to_float(image), self.dtype))
-            there = jnp.asarray(observation.image_masks[slot])[:, None]
-            valid.append(jnp.broadcast_to(there, tokens[-1].shape[:2]))
-        batch = observation.tokenized_prompt.shape[0]
-        image_valid = jnp.concatenate(valid, axis=1) if valid else jnp.zeros((batch, 0), bool)
-        return Prefix(jnp.concatenate([*tokens, self.embed_text(observation)], axis=1), image_valid)
+        text = self.embed_text(observation)
+        if not observation.images:
+            return Prefix(text, jnp.zeros((len(text), 0), bool))
+        # All cameras go through the tower at once, those of an example beside each other.
+        images = jnp.stack([to_float(image) for image in observation.images.values()], axis=1)
+        tokens = self.PaliGemma["img"](images.reshape(-1, *images.shape[2:]), self.dtype)
+        tokens = tokens.reshape(len(text), -1, tokens.shape[-1])
+        there = jnp.stack([jnp.asarray(observation.image_masks[slot]) for slot in observation.images], axis=1)
+        valid = jnp.repeat(there, tokens.shape[1] // there.shape[1], axis=1)
+        return Prefix(jnp.concatenate([tokens, text], axis=1), valid)
 
     def embed_text(self, observation: Observation) -> Array:
         """``[B, P, W]``; the state's own token is its projection."""
