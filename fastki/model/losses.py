@@ -178,7 +178,9 @@ def _sums_backward(saved: tuple[_Places, Array], slope: TokenSums) -> tuple[_Pla
         chances = jax.nn.softmax(logits_of(hidden, table))
         weight = jnp.where(learnt, slope.nll[:, None], 0.0)[..., None]
         by_logit = (chances - (jnp.arange(len(table)) == ids[..., None])) * weight
-        more = jnp.einsum("bcv,vd->bcd", by_logit, table).astype(hidden.dtype)
+        # A table that is kept in bfloat16, being frozen, is not made float32 for this.
+        narrow = by_logit.astype(table.dtype)
+        more = jnp.einsum("bcv,vd->bcd", narrow, table, preferred_element_type=jnp.float32).astype(hidden.dtype)
         by_hidden = lax.dynamic_update_slice_in_dim(by_hidden, more, number * width, axis=1)
         # In this order it is the hidden states that are transposed in memory, which are narrower than logits.
         return by_hidden, by_table + jnp.einsum("bcd,bcv->dv", hidden, by_logit).T.astype(table.dtype)
