@@ -111,7 +111,8 @@ def _slopes(rows: _Rows, slope: Array, kept: _Kept, keys: Array, values: Array) 
     probabilities = jnp.exp(_scores(rows, keys) - kept.top) / kept.total
     by_probability = jnp.einsum("BTKGH,BCKH->BKTGC", slope, values, preferred_element_type=jnp.float32)
     mean = jnp.einsum("BTKGH,BTKGH->BKTG", slope, kept.result, preferred_element_type=jnp.float32)[..., None]
-    by_score = (probabilities * (by_probability - mean)).astype(keys.dtype)
+    # A row that sees nothing has probabilities all the same, which no score moves.
+    by_score = jnp.where(_heads(rows.mask), probabilities * (by_probability - mean), 0.0).astype(keys.dtype)
     # The narrow operand first: the first one is transposed in memory, and the other is a block of scores.
     by_keys, by_values = (
         jnp.einsum("BTKGH,BKTGC->BKHC", narrow, wide, preferred_element_type=jnp.float32)
@@ -123,7 +124,12 @@ def _slopes(rows: _Rows, slope: Array, kept: _Kept, keys: Array, values: Array) 
 def _scores(rows: _Rows, keys: Array) -> Array:
     """float32 ``[b, K, t, G, C]``: heads that share keys stand beside each other, so that they are one product."""
     scores = jnp.einsum("BTKGH,BCKH->BKTGC", rows.query, keys, preferred_element_type=jnp.float32)
-    return jnp.where(rows.mask[:, None, :, None], scores, _NEVER)
+    return jnp.where(_heads(rows.mask), scores, _NEVER)
+
+
+def _heads(mask: Array) -> Array:
+    """``[b, t, C]`` → ``[b, 1, t, 1, C]``."""
+    return mask[:, None, :, None]
 
 
 def _cut(query: Array, keys: Array) -> _Blocks:

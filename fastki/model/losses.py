@@ -178,9 +178,12 @@ def _sums_backward(saved: tuple[_Places, Array], slope: TokenSums) -> tuple[_Pla
         chances = jax.nn.softmax(logits_of(hidden, table))
         weight = jnp.where(learnt, slope.nll[:, None], 0.0)[..., None]
         by_logit = (chances - (jnp.arange(len(table)) == ids[..., None])) * weight
-        more = jnp.einsum("bcv,vd->bcd", by_logit, table).astype(hidden.dtype)
+        # A table that is kept in bfloat16, being frozen, is not made float32 for this.
+        narrow = by_logit.astype(table.dtype)
+        more = jnp.einsum("bcv,vd->bcd", narrow, table, preferred_element_type=jnp.float32).astype(hidden.dtype)
         by_hidden = lax.dynamic_update_slice_in_dim(by_hidden, more, number * width, axis=1)
-        return by_hidden, by_table + jnp.einsum("bcv,bcd->vd", by_logit, hidden).astype(table.dtype)
+        # In this order it is the hidden states that are transposed in memory, which are narrower than logits.
+        return by_hidden, by_table + jnp.einsum("bcd,bcv->dv", hidden, by_logit).T.astype(table.dtype)
 
     start = jnp.zeros_like(padded.hidden), jnp.zeros_like(table)
     by_hidden, by_table = lax.fori_loop(0, _chunks_with_loss(places, width), step, start)
@@ -209,7 +212,7 @@ def _chunk_sums(logits: Array, ids: Array, learnt: Array) -> TokenSums:
     """Of float32 logits ``[B, C, V]``."""
     chosen = jnp.take_along_axis(logits, ids[..., None].clip(0), axis=-1)[..., 0]
     nll = (jax.nn.logsumexp(logits, axis=-1) - chosen) * learnt
-    correct = (jnp.argmax(logits, axis=-1) == ids) & learnt
+    correct = (chosen == jnp.max(logits, axis=-1)) & learnt
     return TokenSums(*(jnp.sum(array, axis=1, dtype=jnp.float32) for array in (nll, correct, learnt)))
 
 

@@ -63,7 +63,7 @@ def _gated_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Arr
     square = gate * gate
     tanh = jnp.tanh(_ROOT * gate * (1 + _CUBIC * square))
     half = 0.5 * (1 + tanh)
-    rise = half + 0.5 * gate * (1 - tanh * tanh) * _ROOT * (1 + 3 * _CUBIC * square)
+    rise = half + 0.5 * gate * (1 - tanh) * (1 + tanh) * _ROOT * (1 + 3 * _CUBIC * square)
     return slope * value * rise, slope * gate * half
 
 
