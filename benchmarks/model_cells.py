@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from fastki.sequence.batches import Batches, BatchOptions
 from numpy.typing import NDArray
 
 from fastki.data import open_dataset
@@ -18,7 +19,6 @@ from fastki.model.config import ModelConfig, small_config
 from fastki.model.losses import FlowDraw
 from fastki.sequence.assemble import Assembler, BatchShape
 from fastki.sequence.batch import Batch, Observation, pad_and_mask
-from fastki.sequence.batches import Batches, BatchOptions
 from fastki.sequence.ids import FastIds
 from fastki.sequence.layout import DEFAULT, PRESETS
 from fastki.sequence.sizes import ModelSize, StreamSize, VisionSize

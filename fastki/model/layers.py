@@ -35,9 +35,9 @@ def parameter(shape: Sequence[int], *, deviation: float = 0.0, mean: float = 0.0
     return nnx.Param(jnp.zeros(shape), deviation=deviation, mean=mean)
 
 
-def scaled_normal(shape: Sequence[int], fan_in: Sequence[int]) -> nnx.Param[Array]:
-    """The same with a variance of 1 / (numbers that a product sums): ``fan_in`` are their axes."""
-    return parameter(shape, deviation=math.prod(shape[axis] for axis in fan_in) ** -0.5)
+def scaled_normal(shape: Sequence[int], fan_in: Sequence[int], gain: float = 1.0) -> nnx.Param[Array]:
+    """The same with a deviation of ``gain`` / √(numbers that a product sums): ``fan_in`` are their axes."""
+    return parameter(shape, deviation=gain * math.prod(shape[axis] for axis in fan_in) ** -0.5)
 
 
 class Linear(nnx.Module):

@@ -22,6 +22,8 @@ from fastki.model.layers import EPSILON, parameter, scaled_normal
 from fastki.model.products import product
 from fastki.sequence.sizes import VisionSize
 
+_GAIN = 4.0  # Of a new tower's patches and positions: at 1, what small things look like and where they are is faint.
+
 
 class Dense(nnx.Module):
     """``x·kernel + bias``, with an equation for kernels of more than two axes.
@@ -30,10 +32,11 @@ class Dense(nnx.Module):
         shape: of the kernel, ``[L, …]`` in a stack.
         bias: shape of the bias.
         fan_in: axes of ``shape`` that the product sums over.
+        gain: of the first values.
     """
 
-    def __init__(self, shape: Sequence[int], bias: Sequence[int], *, fan_in: Sequence[int]) -> None:
-        self.kernel = scaled_normal(shape, fan_in)
+    def __init__(self, shape: Sequence[int], bias: Sequence[int], *, fan_in: Sequence[int], gain: float = 1.0) -> None:
+        self.kernel = scaled_normal(shape, fan_in, gain)
         self.bias = parameter(bias)
 
     def __call__(self, x: Array, equation: str = "BTW,WM->BTM") -> Array:
@@ -100,8 +103,8 @@ class SigLIP(nnx.Module):
         self.patch, self.remat = size.patch, config.remat
         self.numerics = Numerics(config.attention)
         kernel = (size.patch, size.patch, 3, size.width)
-        self.embedding = Dense(kernel, (size.width,), fan_in=(0, 1, 2))
-        self.pos_embedding = parameter((1, size.tokens, size.width), deviation=size.width**-0.5)
+        self.embedding = Dense(kernel, (size.width,), fan_in=(0, 1, 2), gain=_GAIN)
+        self.pos_embedding = parameter((1, size.tokens, size.width), deviation=_GAIN * size.width**-0.5)
         self.Transformer = nnx.Dict(encoderblock=EncoderBlock(size), encoder_norm=LayerNorm((size.width,)))
         self.head = Dense((size.width, config.size.backbone.width), (config.size.backbone.width,), fan_in=(0,))
 

@@ -106,9 +106,9 @@ SIZES: dict[str, ModelSize] = {
         ),
         ModelSize(
             "tiny",
-            VisionSize(56, 14, 96, 3, 384, 3),
-            StreamSize(128, 4, 512, 4, 1, 32),
-            StreamSize(64, 4, 256, 4, 1, 32),
+            VisionSize(64, 16, 96, 2, 192, 3),
+            StreamSize(96, 4, 256, 4, 2, 24),
+            StreamSize(64, 4, 160, 4, 2, 24),
         ),
         ModelSize(
             "small",

@@ -37,16 +37,17 @@ def _cosine(peak: float, steps: int, warmup: int) -> Schedule:
 
 
 def _tiny() -> TrainConfig:
-    steps = 900
+    steps = 1500
     return TrainConfig(
         preset="tiny",
         steps=steps,
-        data=DataConfig("synthetic:reach?episodes=2000&size=56"),
-        tokenizer=TokenizerConfig(fit=FitOptions(FitSettings(vocab_size=128, bins=12), horizon=8, stride=2)),
+        data=DataConfig("synthetic:droid?episodes=1500&size=64"),
+        tokenizer=TokenizerConfig(fit=FitOptions(FitSettings(vocab_size=96, bins=8), horizon=8, stride=6)),
         sequence=SequenceConfig(layout=_SHORT),
         network=NetworkConfig("tiny"),
-        recipe=Recipe(_cosine(3e-3, steps, 50), AdamW(b2=0.98, weight_decay=1e-4), ema_decay=0.98),
-        save=SaveConfig(every=300),
+        loader=LoaderConfig(batch_size=16),
+        recipe=Recipe(_cosine(3e-3, steps, 50), AdamW(b2=0.98, weight_decay=1e-4), ema_decay=0.99),
+        save=SaveConfig(every=500, log_every=50),
     )
 
 
