@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 SCORES_AT_ONCE = 1 << 19
 """Of one block: 2 MB in float32, which the caches of a core hold."""
-_NEVER = float(np.finfo(np.float32).min) * 0.7
+_NEVER = -2.3819763e38  # openpi's score of a key that is not seen.
 
 
 class _Blocks(NamedTuple):
@@ -45,6 +44,10 @@ class _Kept(NamedTuple):
     total: Array
 
 
+_Saved = tuple[Array, Array, Array, Array, _Kept]
+"""Query, keys, values, mask, and what each block kept."""
+
+
 @jax.custom_vjp
 def attend_in_blocks(query: Array, keys: Array, values: Array, mask: Array) -> Array:
     """``softmax(query·keysᵀ)·values``, the softmax in float32; a row that sees no key reads the mean of all values.
@@ -60,33 +63,33 @@ def attend_in_blocks(query: Array, keys: Array, values: Array, mask: Array) -> A
     return _forward(query, keys, values, mask)[0]
 
 
-def _forward(query: Array, keys: Array, values: Array, mask: Array) -> tuple[Array, tuple[Array, ...]]:
+def _forward(query: Array, keys: Array, values: Array, mask: Array) -> tuple[Array, _Saved]:
     cut = _cut(query, keys)
     rows, context = _rows(query, keys, mask, cut), (_groups(keys, cut), _groups(values, cut))
 
     def group(part: tuple[_Rows, tuple[Array, Array]]) -> _Kept:
         rows, (keys, values) = part
-        attended: _Kept = _each(lambda block: _attended(block, keys, values), rows)
-        return attended
+        kept: _Kept = _each(lambda block: _attended(block, keys, values), rows)
+        return kept
 
-    kept = _each(group, (rows, context))
+    kept: _Kept = _each(group, (rows, context))
     return _whole(kept.result, query), (query, keys, values, mask, kept)
 
 
-def _backward(saved: tuple[Array, ...], slope: Array) -> tuple[Array, Array, Array, None]:
+def _backward(saved: _Saved, slope: Array) -> tuple[Array, Array, Array, None]:
     query, keys, values, mask, kept = saved
     cut = _cut(query, keys)
     rows, slopes = _rows(query, keys, mask, cut), _query_blocks(slope, keys.shape[2], cut)
 
     def group(part: tuple[_Rows, Array, _Kept, tuple[Array, Array]]) -> tuple[Array, Array, Array]:
-        *blocks, (keys, values) = part
+        rows, slopes, kept, (keys, values) = part
 
         def one(sums: tuple[Array, Array], block: tuple[_Rows, Array, _Kept]) -> tuple[tuple[Array, Array], Array]:
             by_query, *more = _slopes(*block, keys, values)
             return (sums[0] + more[0], sums[1] + more[1]), by_query
 
         start = (jnp.zeros((len(keys), *keys.shape[2:], keys.shape[1]), jnp.float32),) * 2
-        sums, by_query = lax.scan(one, start, tuple(blocks))  # type: ignore[arg-type]
+        sums, by_query = lax.scan(one, start, (rows, slopes, kept))
         by_keys, by_values = (jnp.moveaxis(array, 3, 1).astype(keys.dtype) for array in sums)
         return by_query, by_keys, by_values
 
