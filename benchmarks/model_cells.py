@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from fastki.sequence.batches import Batches, BatchOptions
 from numpy.typing import NDArray
 
 from fastki.data import open_dataset
@@ -26,6 +25,7 @@ from fastki.sequence.state import fit_state_normalizer
 from fastki.sequence.text import open_text_tokenizer
 from fastki.sequence.wording import Wording
 from fastki.tokenizer import FastTokenizer, FitOptions, FitSettings, fit_on_dataset
+from fastki.training.source import WindowSource, open_windows
 
 LAYOUT = PRESETS[DEFAULT]
 _LONGEST = 4096  # More text than any example here has.
@@ -133,15 +133,16 @@ def _first_batch(dataset: Any, tokenizer: FastTokenizer, wording: Wording, confi
     size = config.size
     state = fit_state_normalizer(dataset)
 
-    def batches(room: int, *, images: bool) -> Batches:
+    def windows(room: int, *, images: bool) -> WindowSource:
         shape = BatchShape(room, action_dim=config.action_dim, image_size=size.vision.image_size)
         slots = dict(zip(SLOTS, dataset.info.cameras, strict=False))
         assembler = Assembler(tokenizer, tokenizer.source.spec, wording, shape, state, slots)
-        return Batches(dataset, assembler, BatchOptions(batch, images=images))
+        return open_windows(dataset, assembler, images=images)
 
-    whole = batches(_LONGEST, images=False)
-    longest = max(part.observation.tokenized_prompt_mask.sum(axis=1).max() for part in whole.epoch())
-    return next(batches(int(longest), images=True).epoch())
+    whole = windows(_LONGEST, images=False)
+    text = whole.read(np.arange(len(whole))).batch.observation.tokenized_prompt_mask
+    chosen = np.random.default_rng(0).permutation(len(whole))[:batch]
+    return windows(int(text.sum(axis=1).max()), images=True).read(chosen).batch
 
 
 def _fitted(horizon: int, vocab: int) -> FastTokenizer:

@@ -47,7 +47,7 @@ class TokenSums(NamedTuple):
 
     Attributes:
         nll: −log p, in nats.
-        correct: tokens that were the likeliest.
+        correct: tokens than which none was likelier.
         tokens: how many.
     """
 

@@ -26,6 +26,9 @@ SETTINGS = (
     "loader.batch_size=4",
     "save.every=2",
     "tokenizer.fit.holdout=0.3",
+    "tokenizer.fit.horizon=16",
+    "tokenizer.fit.stride=2",
+    "tokenizer.fit.tokenizer.bins=20",
     "tokenizer.fit.tokenizer.vocab_size=128",
 )
 

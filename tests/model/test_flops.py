@@ -18,9 +18,9 @@ from fastki.model.params import abstract_model
 from fastki.sequence.sizes import SIZES, training_cost
 
 TEXT = 33
-ELEMENTWISE = {"dummy": 0.06, "tiny": 0.03}
+ELEMENTWISE = {"dummy": 0.06, "tiny": 0.04}
 """Norms, softmax, rotations and projections of actions, which the formula leaves out: less, the larger the model."""
-WITHOUT_GRADIENT = 0.01
+WITHOUT_GRADIENT = 0.015
 """Pictures, noise, and the backbone's keys and values where the expert reads them."""
 
 

@@ -170,7 +170,7 @@ def test_token_sums_by_hand(config):
     ids[0, :4] = 5, 7, 9, 11
     hidden = np.full((1, 2 + 6, config.vocab), -100.0, np.float32)
     hidden[0, 2, [5, 7]] = np.log([0.75, 0.25])  # Where 5 stands, the next is 7.
-    hidden[0, 3, [8, 9]] = np.log([0.5, 0.5])  # Both are as likely: the first counts as the answer.
+    hidden[0, 3, [8, 9]] = np.log([0.5, 0.5])  # As likely as another: that counts.
     hidden[0, 4, [11, 4]] = np.log([0.9, 0.1])
     learnt = np.array([[False, True, True, True, False, False]])
     observation = dataclasses.replace(
@@ -181,7 +181,7 @@ def test_token_sums_by_hand(config):
     )
     sums = token_sums(definition.merge(params), Outputs(jnp.asarray(hidden), None, None, 2), observation)
     assert sums.nll[0] == pytest.approx(-np.log([0.25, 0.5, 0.9]).sum(), rel=CLOSE)
-    assert sums.correct.tolist() == [1]
+    assert sums.correct.tolist() == [2]
     assert sums.tokens.tolist() == [3]
 
 

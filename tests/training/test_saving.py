@@ -181,6 +181,7 @@ def largest(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("d/*") if file.stat().st_size > 50]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Of Orbax's threads, on garbage.
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over_with_its_reason_and_kept_aside(tmp_path, damage):
     old, new = state_of(step=3, seed=1), state_of(step=6, seed=2)
