@@ -14,18 +14,22 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.machine import describe_machine, machine_line
 from fastki.data import open_dataset
 
 LONG, SHORT = 16_000, 500
-_RUN = """
-import resource, sys
+_ROOT = Path(__file__).resolve().parents[1]
+_RUN = f"""
+import sys
+sys.path.append({str(_ROOT)!r})
+from benchmarks.memory import peak_mb
 from fastki.cli.main import run
 try:
     run(sys.argv[1:])
 finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+    print(round(peak_mb()), file=sys.stderr)
 """
 
 
