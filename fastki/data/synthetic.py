@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.data.episode import Dataset, DatasetInfo, Episode
+from fastki.data.episode import Dataset, Episode
 from fastki.data.options import OpenOptions
 from fastki.data.select import Key, select_keys
 from fastki.data.synthetic_control import FPS, Rollout, place_of, simulate
+from fastki.data.synthetic_info import arm_info
 from fastki.data.synthetic_reach import KEYS as REACH_KEYS
 from fastki.data.synthetic_reach import SyntheticReach
 from fastki.data.synthetic_render import Canvas, exterior_camera, paint_still, render, wrist_camera
@@ -64,29 +64,9 @@ class SyntheticDroid(Dataset):
 
     def __init__(self, *, episodes: int = 64, seed: int = 0, size: int = 96, uri: str = "synthetic:droid") -> None:
         self.seed, self.size = seed, size
-        joints = tuple(f"joint_{i}" for i in range(1, 8))
+        lengths = np.array([draw_length(seed, i) for i in range(episodes)], dtype=np.int64)
         identity = f"synthetic:droid version={_VERSION} episodes={episodes} seed={seed} size={size}"
-        self.info = DatasetInfo(
-            uri=uri,
-            format="synthetic",
-            robot="synthetic 7-joint arm",
-            fps=FPS,
-            action_key="action",
-            state_key="observation.state",
-            action_names=(*(f"{name} velocity" for name in joints), "gripper position"),
-            state_names=(*(f"{name} position" for name in joints), "gripper position"),
-            action_units=(*("rad/s" for _ in joints), "fraction"),
-            state_units=(*("rad" for _ in joints), "fraction"),
-            grippers=(7,),
-            state_grippers=(7,),
-            action_kind="velocity",
-            preset="droid",
-            preset_reason="the built-in data have DROID's shape",
-            keys=KEYS,
-            cameras=CAMERAS,
-            lengths=np.array([draw_length(seed, i) for i in range(episodes)], dtype=np.int64),
-            fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:32],
-        )
+        self.info = arm_info(uri, identity, lengths, keys=KEYS, cameras=CAMERAS)
 
     def _read(self, index: int, *, state: bool) -> Episode:
         scene = draw_scene(self.seed, index)

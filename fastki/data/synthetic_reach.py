@@ -11,16 +11,16 @@ Axis letters: T frames, P pixels.
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.data.episode import Dataset, DatasetInfo, Episode
+from fastki.data.episode import Dataset, Episode
 from fastki.data.select import Key
 from fastki.data.synthetic_arm import forward, inverse
 from fastki.data.synthetic_control import FPS
+from fastki.data.synthetic_info import arm_info
 from fastki.data.synthetic_scene import COLORS, Item, stream
 
 CAMERA = "exterior_image_1_left"
@@ -70,29 +70,9 @@ class SyntheticReach(Dataset):
 
     def __init__(self, *, episodes: int = 512, seed: int = 0, size: int = 56, uri: str = "synthetic:reach") -> None:
         self.seed, self.size = seed, size
-        joints = tuple(f"joint_{i}" for i in range(1, 8))
+        lengths = np.full(episodes, FRAMES, np.int64)
         identity = f"synthetic:reach version={_VERSION} episodes={episodes} seed={seed} size={size}"
-        self.info = DatasetInfo(
-            uri=uri,
-            format="synthetic",
-            robot="synthetic 7-joint arm",
-            fps=FPS,
-            action_key="action",
-            state_key="observation.state",
-            action_names=(*(f"{name} velocity" for name in joints), "gripper position"),
-            state_names=(*(f"{name} position" for name in joints), "gripper position"),
-            action_units=(*("rad/s" for _ in joints), "fraction"),
-            state_units=(*("rad" for _ in joints), "fraction"),
-            grippers=(7,),
-            state_grippers=(7,),
-            action_kind="velocity",
-            preset="droid",
-            preset_reason="the built-in data have DROID's shape",
-            keys=KEYS,
-            cameras=(CAMERA,),
-            lengths=np.full(episodes, FRAMES, np.int64),
-            fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:32],
-        )
+        self.info = arm_info(uri, identity, lengths, keys=KEYS, cameras=(CAMERA,))
 
     def _read(self, index: int, *, state: bool) -> Episode:
         scene = draw_reach(self.seed, index)
