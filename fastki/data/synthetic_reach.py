@@ -1,9 +1,11 @@
 """``synthetic:reach``: the easiest task whose actions hang on picture, state and prompt alike, for small models.
 
-Large plates of different colours lie on a grey table; the arm of ``synthetic:droid``, seen from above, goes to the one
-that the prompt names and closes its gripper there. Each action follows from the joints and the place of that plate
-alone: there are no phases to remember. The picture is a drawing, and its background is the grey that a model reads as
-zero, so that an untrained image tower sees little but the plates. The same seed gives the same actions to the bit.
+A large plate lies on a grey table; the arm of ``synthetic:droid``, seen from above, goes to the side of it that the
+prompt names and closes its gripper there. Only the picture shows where the plate is and only the prompt says which
+side, and each action follows from the joints and that goal alone: there are no phases to remember, and nothing that
+one must find in the picture before the prompt means anything. The picture is a drawing, and its background is the grey
+that a model reads as zero, so that an untrained image tower sees little but the plate. The same seed gives the same
+actions to the bit.
 
 Axis letters: T frames, P pixels.
 """
@@ -30,11 +32,12 @@ KEYS = (
     Key(CAMERA, "image", (-1, -1, 3), "uint8"),
 )
 FRAMES = 24
-_VERSION = 1
-_COLORS = ("red", "green", "blue", "yellow")
-_PLATES = 2
-_AREA = ((0.36, 0.60), (-0.26, 0.26))
-_APART = 0.24
+SIDES = {"left of": (0.0, -1.0), "right of": (0.0, 1.0), "above": (-1.0, 0.0), "below": (1.0, 0.0)}
+"""Where each lies in the picture, as (x, y) on the table: the arm's base is beyond the upper edge."""
+_VERSION = 2
+_COLORS = ("red", "green", "blue", "purple")
+_AREA = ((0.38, 0.58), (-0.20, 0.20))
+_ASIDE = 0.14
 _RADIUS, _ARM = 0.09, 0.02
 _GREY, _WHITE = 127.5, 235.0
 _WINDOW, _MIDDLE = 0.66, (0.48, 0.0)
@@ -50,19 +53,25 @@ class ReachScene:
     """What lies on the table, and where the arm begins.
 
     Attributes:
-        plates: of different colours.
-        wanted: the place of the one that the prompt names.
+        plate: the only thing on it.
+        side: of :data:`SIDES`, which the prompt names.
         start: joints, radians.
     """
 
-    plates: tuple[Item, ...]
-    wanted: int
+    plate: Item
+    side: str
     start: tuple[float, ...]
 
     @property
     def prompt(self) -> str:
-        """The instruction, such as "reach the red plate"."""
-        return f"reach the {self.plates[self.wanted].name}"
+        """The instruction, such as "go left of the red plate"."""
+        return f"go {self.side} the {self.plate.name}"
+
+    @property
+    def goal(self) -> tuple[float, float]:
+        """Where the tool is to end, metres on the table."""
+        x, y = SIDES[self.side]
+        return self.plate.x + _ASIDE * x, self.plate.y + _ASIDE * y
 
 
 class SyntheticReach(Dataset):
@@ -108,24 +117,17 @@ def draw_reach(seed: int, index: int) -> ReachScene:
     """The scene of episode ``index``."""
     rng = stream(seed, index, "scene")
     low, high = np.array(_AREA).T
-    while True:
-        spots = low + rng.random((_PLATES, 2)) * (high - low)
-        gaps = np.linalg.norm(spots[:, None] - spots[None], axis=-1)[np.triu_indices(_PLATES, 1)]
-        if gaps.min() > _APART:
-            break
-    colors = rng.permutation(len(_COLORS))[:_PLATES]
-    plates = tuple(
-        Item(_COLORS[color], "plate", float(x), float(y)) for color, (x, y) in zip(colors, spots, strict=True)
-    )
+    x, y = low + rng.random(2) * (high - low)
+    plate = Item(str(rng.choice(_COLORS)), "plate", float(x), float(y))
+    side = str(rng.choice(list(SIDES)))
     above = np.array([0.46, 0.0, 0.30]) + rng.uniform(-1.0, 1.0, size=3) * (0.10, 0.24, 0.05)
     start = inverse(above, 0.0) + rng.uniform(-0.08, 0.08, size=7)
-    return ReachScene(plates, int(rng.integers(_PLATES)), tuple(map(float, start)))
+    return ReachScene(plate, side, tuple(map(float, start)))
 
 
 def simulate_reach(scene: ReachScene, noise: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Actions ``[T, 8]`` (joint velocities in rad/s, gripper 0 to 1) and states ``[T, 8]`` before them."""
-    plate = scene.plates[scene.wanted]
-    goal = inverse(np.array([plate.x, plate.y, _HOVER]), 0.0)
+    goal = inverse(np.array([*scene.goal, _HOVER]), 0.0)
     position = _rounded(np.array(scene.start))
     goal = goal + np.rint((position - goal) / (2 * np.pi)) * 2 * np.pi  # The short way round.
     jitter = noise.uniform(-1.0, 1.0, size=(FRAMES, 7)) * _NOISE
@@ -147,15 +149,14 @@ def draw(scene: ReachScene, joints: NDArray[np.float64], size: int) -> NDArray[n
     """The table from above, RGB uint8 ``[size, size, 3]``: the arm's base is beyond the upper edge.
 
     Args:
-        scene: its plates.
+        scene: its plate.
         joints: ``[7]``, radians.
         size: pixels.
     """
     places = _places(size)
     picture = np.full((size * size, 3), _GREY)
-    for plate in scene.plates:
-        near = _cover(np.hypot(*(places - (plate.x, plate.y)).T), _RADIUS, size)
-        picture += near * (np.array(COLORS[plate.color], float) - picture)
+    near = _cover(np.hypot(*(places - (scene.plate.x, scene.plate.y)).T), _RADIUS, size)
+    picture += near * (np.array(COLORS[scene.plate.color], float) - picture)
     points, _ = forward(joints)
     wrist, tip = points[3, :2], points[4, :2]
     along = np.clip((places - wrist) @ (tip - wrist) / max(float((tip - wrist) @ (tip - wrist)), 1e-9), 0.0, 1.0)

@@ -37,11 +37,11 @@ def _cosine(peak: float, steps: int, warmup: int) -> Schedule:
 
 
 def _tiny() -> TrainConfig:
-    steps = 1500
+    steps = 2000
     return TrainConfig(
         preset="tiny",
         steps=steps,
-        data=DataConfig("synthetic:droid?episodes=1500&size=64"),
+        data=DataConfig("synthetic:reach?episodes=3000&size=64"),
         tokenizer=TokenizerConfig(fit=FitOptions(FitSettings(vocab_size=96, bins=8), horizon=8, stride=6)),
         sequence=SequenceConfig(layout=_SHORT),
         network=NetworkConfig("tiny"),
