@@ -37,7 +37,7 @@ def _cosine(peak: float, steps: int, warmup: int) -> Schedule:
 
 
 def _tiny() -> TrainConfig:
-    steps = 2000
+    steps = 1600
     return TrainConfig(
         preset="tiny",
         steps=steps,
