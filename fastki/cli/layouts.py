@@ -100,9 +100,9 @@ def layouts(
     if train_steps is not None:
         base = layouts_base(part.dataset.info.uri, part.dataset.info.opened, folder, placing, train_steps)
         learnt = run_comparison(terminal, base, layout_variants(words, options.layouts), seeds, out / "training")
-    payload = layouts_payload(comparison, folder, part.dataset.info.uri, learnt)
+    payload = layouts_payload(comparison, options, folder, part.dataset.info.uri, learnt)
     command = shlex.join(command_words(context))
-    report, *figures = write_report(payload, comparison, options, command, out, learnt=learnt)
+    report, *figures = write_report(payload, comparison, command, out, learnt=learnt)
     paths = [report, *write_layouts(payload, comparison, command, out), *figures]
     payload["files"] = [str(path) for path in paths]
     terminal.payload(payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, Json, Quiet
 from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 
@@ -35,6 +37,7 @@ def _where(help_text: str, *names: str, **settings: Any) -> Any:
 
 @reads_data
 def train(
+    context: typer.Context,
     reading: OpenOptions,
     preset: Annotated[
         str, typer.Argument(help="tiny, small, pi05_droid_ki or pi05_ki_lora.", metavar="PRESET")
@@ -129,7 +132,8 @@ def train(
     if compare is not None:
         from fastki.cli.train_compare import compare as compare_runs
 
-        compare_runs(terminal, asked, compare, seeds, OUT / "compare" if out == OUT / "train" else out)
+        place = OUT / "compare" if out == OUT / "train" else out
+        compare_runs(terminal, asked, compare, seeds, place, command=shlex.join(command_words(context)))
         return
     _train(terminal, asked, out, resume=resume, overwrite=overwrite, trackers=(tensorboard, wandb), evaluate=evaluate)
 

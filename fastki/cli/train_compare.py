@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     from fastki.training.config import TrainConfig
 
 
-def compare(terminal: Terminal, base: TrainConfig, words: str, seeds: int, out: Path) -> None:
-    """Train every variant over every seed, and show what came of it."""
+def compare(terminal: Terminal, base: TrainConfig, words: str, seeds: int, out: Path, *, command: str) -> None:
+    """Train every variant over every seed, and show what came of it; ``command`` is what the user gave."""
     from fastki.files import require_writable
+    from fastki.report.runs import write_run
     from fastki.study.training_cells import variants_of
 
     variants = variants_of(words)
     require_writable(out / "comparison.json")
     found = run_comparison(terminal, base, variants, seeds, out)
     paths = write_comparison(found, out)
+    write_run(out, command)
     from fastki.report.compare_tables import comparison_payload, comparison_table
 
     terminal.payload(comparison_payload(found))
     terminal.show(comparison_table(found), *(f"[bold]{line}[/bold]" for line in found.ranking()))
     terminal.files(paths)
-    terminal.next_command("fastki", "train", "--mode", found.variants[0].name if "=" not in words else base.mode)
+    terminal.next_command("fastki", "report", str(out))
 
 
 def run_comparison(

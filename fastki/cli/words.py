@@ -15,10 +15,13 @@ def command_words(context: typer.Context) -> list[str]:
         if source is None or source.name != "COMMANDLINE":
             continue
         value = context.params[name]
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
         if parameter.param_type_name == "argument":
-            arguments += [str(one) for one in value] if isinstance(value, (list, tuple)) else [str(value)]
-        elif value is not False:
-            options += [parameter.opts[0], *([] if value is True else [_word(value)])]
+            arguments += [str(one) for one in values]
+        elif isinstance(value, bool):
+            options += (parameter.opts if value else parameter.secondary_opts)[:1]
+        else:
+            options += [word for one in values for word in (parameter.opts[0], _word(one))]
     return [*context.command_path.split(), *arguments, *options]
 
 

@@ -10,10 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastki.errors import DataError
+from fastki.report.compare_html import MADE_BY as COMPARED
+from fastki.report.compare_html import RESULT as COMPARED_RESULT
+from fastki.report.compare_html import comparison_sections
 from fastki.report.fit_html import MADE_BY as FIT
 from fastki.report.fit_html import MARK as TOKENIZER
 from fastki.report.fit_html import fit_sections
 from fastki.report.html import Facts, Picture, Section, environment, page
+from fastki.report.layout_html import layout_sections
+from fastki.report.layout_read import MADE_BY as LAYOUTS
+from fastki.report.layout_read import RESULT as LAYOUTS_RESULT
+from fastki.report.layout_read import read_layouts
 from fastki.report.roundtrip_html import MADE_BY as ROUNDTRIP
 from fastki.report.roundtrip_html import RESULT as ROUNDTRIP_RESULT
 from fastki.report.roundtrip_html import roundtrip_sections
@@ -125,6 +132,18 @@ def _sweep(folder: Path, scratch: Path) -> Told:
     return str(payload["data"]), [first, run_section(payload, "Command"), *others]
 
 
+def _layouts(folder: Path, scratch: Path) -> Told:
+    payload, comparison, learnt = read_layouts(folder / LAYOUTS_RESULT)
+    first, *others = layout_sections(payload, comparison, scratch, learnt=learnt)
+    return str(payload["data"]), [first, run_section(payload, "Command"), *others]
+
+
+def _compared(folder: Path, scratch: Path) -> Told:
+    what, (first, *others) = comparison_sections(folder / COMPARED_RESULT, scratch)
+    run = read_object(folder / RUN, COMPARED) if (folder / RUN).exists() else {}
+    return what, [first, run_section(run, "Command"), *others]
+
+
 def _with_run(told: Callable[[Path], Told], made_by: str) -> Callable[[Path, Path], Told]:
     """The result, with the command out of ``run.json`` after its first section."""
 
@@ -140,5 +159,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Tokenizer", TOKENIZER, FIT, _with_run(fit_sections, FIT)),
     Kind("Round trip", ROUNDTRIP_RESULT, ROUNDTRIP, _with_run(roundtrip_sections, ROUNDTRIP)),
     Kind("Tokenizer sweep", "sweep.json", SWEEP, _sweep),
+    Kind("Sequence layouts", LAYOUTS_RESULT, LAYOUTS, _layouts),
     Kind("Training", TRAIN_MARK, TRAIN, train_sections),
+    Kind("Training compared", COMPARED_RESULT, COMPARED, _compared),
 )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastki.report.compare_figures import learning_curves
-from fastki.report.compare_tables import HEADINGS
-from fastki.report.drawn import Drawn
+from fastki.report.compare_tables import HEADINGS, read_comparison
+from fastki.report.drawn import Drawn, write_drawn
 from fastki.report.html import Section, Words
-from fastki.report.html_table import Entry, Field, numbered_table
+from fastki.report.html_table import Entry, Field, numbered_table, pictures
+from fastki.report.runs import damaged, read_object
 from fastki.report.tables import counted
 from fastki.study.training import METRICS, Compared, TrainingComparison
 
 STEM = "learning"
+RESULT = "comparison.json"
+MADE_BY = "fastki train --compare"
 
 
 def learning(found: TrainingComparison) -> Drawn:
@@ -20,6 +25,28 @@ def learning(found: TrainingComparison) -> Drawn:
         "interval of Student's t where there are several. Every run of a seed saw the same data in the same order."
     )
     return Drawn(STEM, "What each learns", caption, learning_curves(found))
+
+
+def comparison_sections(path: Path, folder: Path) -> tuple[str, list[Section]]:
+    """What was compared, and what a page has of ``comparison.json``: words and figure, then the table.
+
+    Args:
+        path: the file.
+        folder: the figure is written into it.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    document = read_object(path, MADE_BY)
+    try:
+        found = read_comparison(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(path, error, MADE_BY) from error
+    drawn = [learning(found)]
+    write_drawn(drawn, folder, stems=(STEM,))
+    words = Words(tuple(found.ranking()), listed=True)
+    names = ", ".join(one.name for one in found.variants)
+    return names, [Section("In words", (words,)), learnt_section(found), Section("Figures", pictures(drawn, folder))]
 
 
 def learnt_section(found: TrainingComparison) -> Section:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastki.study.training import METRICS, Estimate, TrainingComparison
+from fastki.study.cells import Row
+from fastki.study.training import METRICS, Estimate, TrainingComparison, summed_up
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,6 +56,29 @@ def comparison_payload(found: TrainingComparison) -> dict[str, Any]:
         "runs": list(found.rows),
         "ranking": found.ranking(),
     }
+
+
+def read_comparison(plain: Any) -> TrainingComparison:
+    """What :func:`comparison_payload` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: it did not write that.
+    """
+    names = [str(one["name"]) for one in plain["variants"]]
+    rows = [_run(row, names) for row in plain["runs"]]
+    return summed_up(names, rows, steps=int(plain["steps"]), seeds=int(plain["seeds"]))
+
+
+def _run(plain: Any, names: list[str]) -> Row:
+    if plain["variant"] not in names:
+        raise ValueError(f"a run of {plain['variant']!r}, which is no variant")
+    row = {"variant": plain["variant"], "seed": int(plain["seed"])}
+    if plain.get("error"):
+        return {**row, "error": str(plain["error"])}
+    curve = [{str(name): float(value) for name, value in point.items()} for point in plain["curve"]]
+    if any("step" not in point for point in curve):
+        raise ValueError("a point of a curve without its step")
+    return {**row, **{name: float(plain[name]) for name in METRICS if plain.get(name) is not None}, "curve": curve}
 
 
 def _cell(value: Estimate | None) -> str:

@@ -10,14 +10,20 @@ from fastki.config import to_plain
 from fastki.files import write_csv, write_json
 from fastki.report.compare_tables import comparison_payload
 from fastki.sequence.sizes import STEPS
-from fastki.study.layouts import Comparison, LayoutRow
+from fastki.study.layouts import Comparison, LayoutOptions, LayoutRow
 from fastki.study.training import TrainingComparison
 
+OPTIONS = ("max_token_len", "max_chunks", "seed", "skip", "text_vocab")
+"""Of :class:`LayoutOptions`, what the payload keeps."""
 COLUMNS = tuple(field.name for field in dataclasses.fields(LayoutRow))
 
 
 def layouts_payload(
-    comparison: Comparison, tokenizer: str, data: str, learnt: TrainingComparison | None = None
+    comparison: Comparison,
+    options: LayoutOptions,
+    tokenizer: str,
+    data: str,
+    learnt: TrainingComparison | None = None,
 ) -> dict[str, Any]:
     """The comparison as JSON can hold it; ``layouts`` has the segments of each, ``rows`` the figures.
 
@@ -35,6 +41,7 @@ def layouts_payload(
         "text": comparison.text,
         "model": to_plain(comparison.size),
         "inference_steps": STEPS,
+        "options": {name: getattr(options, name) for name in OPTIONS},
         "state_normalizer": None if normalizer is None else to_plain(normalizer),
         "layouts": [to_plain(layout) for layout in comparison.layouts],
         "rows": [to_plain(row) for row in comparison.rows],

@@ -16,17 +16,17 @@ from fastki.report.layout_ranking import ranking
 from fastki.report.layout_tables import amount, cost_words, measured_on, memory, truncation_words
 from fastki.report.tables import counted
 from fastki.sequence.layout import PRESETS, Layout, Segment
-from fastki.study.layouts import Comparison, LayoutOptions, LayoutRow
+from fastki.study.layouts import Comparison, LayoutRow
 from fastki.study.training import TrainingComparison
 
 REPORT = "report.html"
 _ORDER = "in the order asked for"
+_ALL_STEMS = (*STEMS, STEM)
 
 
 def write_report(
     payload: dict[str, Any],
     comparison: Comparison,
-    options: LayoutOptions,
     command: str,
     folder: Path,
     *,
@@ -37,7 +37,6 @@ def write_report(
     Args:
         payload: of :func:`fastki.report.layout_files.layouts_payload`.
         comparison: of the layouts.
-        options: that it was made with.
         command: that was given.
         folder: to write into.
         learnt: what each layout learnt, where they were trained.
@@ -45,22 +44,32 @@ def write_report(
     Raises:
         UsageError: the folder can't be written to.
     """
+    first, *others = layout_sections(payload, comparison, folder, learnt=learnt)
+    sections = [first, Section("Command", (Command(command),)), *others, Section("Made with", (environment(),))]
+    write_text(folder / REPORT, page(f"Sequence layouts on {payload['data']}", sections))
+    figures = [folder / f"{stem}.{kind}" for stem in _ALL_STEMS for kind in ("png", "svg")]
+    return [folder / REPORT, *(path for path in figures if path.exists())]
+
+
+def layout_sections(
+    payload: dict[str, Any], comparison: Comparison, folder: Path, *, learnt: TrainingComparison | None = None
+) -> list[Section]:
+    """What a page has of a comparison: first in words, then tables and figures, which are written into ``folder``."""
     drawn = layout_figures(comparison)
     if learnt is not None:
         drawn = [*drawn, learning(learnt)]
-    paths = write_drawn(drawn, folder, stems=(*STEMS, STEM))
-    sections = [
-        Section("What each costs", (*_costs_in_words(comparison, learnt), _facts(payload, comparison, options))),
+    write_drawn(drawn, folder, stems=_ALL_STEMS)
+    return [
+        Section(
+            "What each costs" if learnt is None else "What each learns and costs",
+            (*_costs_in_words(comparison, learnt), _facts(payload, comparison)),
+        ),
         *([] if learnt is None else [learnt_section(learnt)]),
-        Section("Command", (Command(command),)),
         Section("Lengths", (_table("tokens of pictures and text an example", _LENGTHS, comparison),)),
         Section("Costs", (_table(f"{comparison.size.name}, an example", _COSTS, comparison), _counted(comparison))),
         Section("Figures", pictures(drawn, folder)),
         Section("The layouts themselves", (_segments(comparison), *_own(comparison))),
-        Section("Made with", (environment(),)),
     ]
-    write_text(folder / REPORT, page(f"Sequence layouts on {payload['data']}", sections))
-    return [folder / REPORT, *paths]
 
 
 def _costs_in_words(comparison: Comparison, learnt: TrainingComparison | None) -> tuple[Words, ...]:
@@ -70,9 +79,10 @@ def _costs_in_words(comparison: Comparison, learnt: TrainingComparison | None) -
     return (Words(lines, listed=len(lines) > 1),) if lines else ()
 
 
-def _facts(payload: dict[str, Any], comparison: Comparison, options: LayoutOptions) -> Facts:
-    size, room = comparison.size, options.max_token_len
-    top = options.text_vocab - 1 - options.skip
+def _facts(payload: dict[str, Any], comparison: Comparison) -> Facts:
+    size, options = comparison.size, payload["options"]
+    room, skip, text_vocab = options["max_token_len"], options["skip"], options["text_vocab"]
+    top = text_vocab - 1 - skip
     pairs = (
         ("measured on", measured_on(comparison, payload["tokenizer"], payload["data"])),
         (
@@ -82,11 +92,10 @@ def _facts(payload: dict[str, Any], comparison: Comparison, options: LayoutOptio
         ),
         (
             "FAST ids",
-            f"FAST id i is text id {top:,} − i, of {options.text_vocab:,} ids of which the last {options.skip:,} "
-            "are skipped",
+            f"FAST id i is text id {top:,} − i, of {text_vocab:,} ids of which the last {skip:,} are skipped",
         ),
         ("room for text", "what each layout needs" if room is None else f"{counted(room, 'token')} (--max-token-len)"),
-        ("chunks", f"at most {options.max_chunks:,}, drawn with seed {options.seed}"),
+        ("chunks", f"at most {options['max_chunks']:,}, drawn with seed {options['seed']}"),
     )
     return Facts((*pairs, *(("note", note) for note in comparison.notes)))
 

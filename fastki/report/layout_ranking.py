@@ -13,10 +13,16 @@ from fastki.study.training import TrainingComparison
 def ranking(comparison: Comparison, learnt: TrainingComparison | None = None) -> list[str]:
     """Layouts that can act, from cheap to dear, what their expert lacks, and which can't act: a sentence each.
 
-    Where they were trained, which learns better comes first, or that it can't be told.
-
-    None where fewer than two were measured: then there is nothing to rank.
+    Where they were trained, which learns better comes first, or that it can't be told. Of costs there is none where
+    fewer than two were measured: then there is nothing to rank.
     """
+    lines = _costs(comparison)
+    if learnt is not None:
+        return [*learnt.ranking(), *lines]
+    return [*lines, "this ranks cost: which layout learns better --train-steps measures"] if lines else []
+
+
+def _costs(comparison: Comparison) -> list[str]:
     measured = [row for row in comparison.rows if row.error is None]
     if len(measured) < 2:
         return []
@@ -26,12 +32,9 @@ def ranking(comparison: Comparison, learnt: TrainingComparison | None = None) ->
         lines.append(_by_cost("to train", able, lambda row: row.train_flops or 0))
         lines.append(_by_cost("to act", able, lambda row: row.infer_flops or 0))
     lines += [f"{row.layout}: {row.verdict.removeprefix('yes, but ')}" for row in able if row.verdict != "yes"]
-    lines += [
+    return lines + [
         f"{row.layout} can't act as it stands: {row.verdict.removeprefix('no: ')}" for row in measured if not row.usable
     ]
-    if learnt is not None:
-        return [*learnt.ranking(), *lines]
-    return [*lines, "this ranks cost: which layout learns better --train-steps measures"]
 
 
 def _by_cost(what: str, rows: Sequence[LayoutRow], cost: Callable[[LayoutRow], int]) -> str:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastki import __version__
 from fastki.config import to_plain
@@ -100,7 +99,7 @@ def plan_training(
         base: of every run; its tokenizer must be a folder, so that all have the same.
         variants: what is compared.
         seeds: 0 to ``seeds`` − 1.
-        folder: where runs are kept while they go.
+        folder: of the runs.
         fingerprint: of the data.
 
     Raises:
@@ -135,7 +134,7 @@ def compare_training(
 
     Args:
         base, variants, seeds, fingerprint: see :func:`plan_training`.
-        folder: of rows and unfinished runs.
+        folder: of rows and runs.
         engine: where; by default one other process, as each run takes the whole machine.
         on_row: told of each run.
 
@@ -146,8 +145,19 @@ def compare_training(
     study = plan_training(base, variants, seeds=seeds, folder=folder / "runs", fingerprint=fingerprint)
     found = run_study(study, engine or LocalEngine(1), store=RowStore(folder / "rows"), on_row=on_row)
     rows = [{**dict(cell.parameters), **row} for cell, row in zip(study.cells, found, strict=True)]
-    compared = tuple(_compared(variant.name, rows) for variant in variants)
-    return TrainingComparison(compared, tuple(rows), base.steps, seeds)
+    return summed_up([variant.name for variant in variants], rows, steps=base.steps, seeds=seeds)
+
+
+def summed_up(names: Sequence[str], rows: Sequence[Row], *, steps: int, seeds: int) -> TrainingComparison:
+    """A comparison out of its runs.
+
+    Args:
+        names: of the variants, in the order of the tables.
+        rows: of the runs, each with its ``variant``, ``seed``, metrics and ``curve``, or its ``error``.
+        steps: of every run.
+        seeds: how many.
+    """
+    return TrainingComparison(tuple(_compared(name, rows) for name in names), tuple(rows), steps, seeds)
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -167,7 +177,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - reach, mean + reach, tuple(values))
 
 
-def _compared(name: str, rows: Sequence[dict[str, Any]]) -> Compared:
+def _compared(name: str, rows: Sequence[Row]) -> Compared:
     mine = [row for row in rows if row["variant"] == name]
     good = [row for row in mine if not row.get("error")]
     estimates = {

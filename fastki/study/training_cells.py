@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,15 @@ from fastki.config import from_plain, with_settings
 from fastki.errors import FastkiError, UsageError
 from fastki.model.config import MODES
 from fastki.study.cells import Cell, Row, Shard
+from fastki.training.begin import begin, differences
 from fastki.training.config import TrainConfig
+from fastki.training.metrics import MetricsLog, read_rows
+from fastki.training.run_folder import RunFolder, read_config
 
 CURVE_POINTS = 10
 """Measurements on held-out windows during a run."""
+CURVE = "curve.jsonl"
+"""In a run's folder: those measurements, an object a line."""
 _FRAMES = 256
 
 
@@ -78,7 +85,8 @@ def variant_config(base: dict[str, Any], settings: Sequence[str], seed: int) -> 
 def train_rows(shard: Shard, cells: Sequence[Cell]) -> Iterator[tuple[int, Row]]:
     """Train and measure each cell; see :data:`fastki.study.cells.Work`.
 
-    ``shard.context`` has ``base`` (plain configuration) and ``folder`` (where runs are kept until they are measured).
+    ``shard.context`` has ``base`` (plain configuration) and ``folder`` (of the runs, which stay: whatever measures,
+    exports or goes on with a run of ``fastki train`` does so with these).
     """
     for place, cell in enumerate(cells):
         try:
@@ -94,15 +102,16 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
     from fastki.training.card import load_assets, save_assets
     from fastki.training.loop import build, train
     from fastki.training.prepare import prepare
-    from fastki.training.run_folder import RunFolder
 
     config = variant_config(context["base"], cell.parameters["settings"], cell.parameters["seed"])
-    folder = RunFolder(Path(context["folder"]) / f"{cell.group}-{cell.parameters['seed']}")
-    setup = prepare(config)
+    folder = RunFolder(Path(context["folder"]) / run_name(cell.parameters["variant"], cell.parameters["seed"]))
+    setup = prepare(_begun(folder, config))
     machinery = build(setup, folder)
+    folder.write_config(setup.config)
+    folder.write_environment(sys.argv)
     save_assets(folder.assets, setup)
     heldout = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
-    curve = _Curve()
+    curve = _Curve(folder.path / CURVE)
     outcome = train(machinery, curve, evaluate=heldout)
     if outcome.interrupted is not None:
         raise SystemExit(1)  # It is saved, and goes on from there when the comparison does.
@@ -114,18 +123,41 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
         **final,
         **{f"{head}_error": measured.row(head).of_mean for head in policy.heads},
         "steps": outcome.step,
-        "curve": [*curve.points, {"step": outcome.step, **final}],
+        "curve": [*curve.points(), {"step": outcome.step, **final}],
     }
 
 
-class _Curve:
-    """Keeps what is measured during a run, and nothing else."""
+def run_name(variant: str, seed: int) -> str:
+    """A folder's name.
 
-    def __init__(self) -> None:
-        self.points: list[dict[str, float]] = []
+    >>> run_name("recipe.schedule.peak=3e-3", 0), run_name("../mine.toml", 2)
+    ('recipe.schedule.peak=3e-3-seed0', '.._mine.toml-seed2')
+    """
+    return f"{re.sub(r'[^A-Za-z0-9._=+-]', '_', variant)}-seed{seed}"
+
+
+def _begun(folder: RunFolder, config: TrainConfig) -> TrainConfig:
+    """The run that ``folder`` holds, where it is this one; whatever else is there makes room."""
+    other = folder.exists() and (
+        bool(differences(config, stored := read_config(folder))) or stored.steps != config.steps
+    )
+    return begin(folder, config, resume=False, overwrite=other).config
+
+
+class _Curve:
+    """Keeps what is measured during a run, on disk, so that a run that goes on has all of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def points(self) -> list[dict[str, Any]]:
+        """By step."""
+        return read_rows(self._path) if self._path.exists() else []
 
     def begun(self, first: int, last: int) -> None:
-        """Nothing."""
+        """Points after where the run goes on will be measured again."""
+        with MetricsLog(self._path, step=first):
+            pass
 
     def stepped(self, step: int, metrics: dict[str, float]) -> None:
         """Nothing."""
@@ -138,4 +170,5 @@ class _Curve:
 
     def evaluated(self, step: int, measured: dict[str, float]) -> None:
         """A point of the curve."""
-        self.points.append({"step": step, **measured})
+        with MetricsLog(self._path, step=None) as log:
+            log.add({"step": step, **measured})

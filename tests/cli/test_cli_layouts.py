@@ -158,3 +158,39 @@ def test_a_mixture_is_refused_with_the_mend(cli, refused):
     code, out, _ = cli("layouts", "fastki-out/tokenizer", "synthetic:droid?episodes=3", "--layouts", "images-fast")
     assert code == 0
     assert "from 3 episodes" in out
+
+
+def test_with_train_steps_each_layout_is_trained_and_what_it_learnt_comes_first(cli, tokenizer, monkeypatch):
+    pytest.importorskip("flax")
+    from fastki.training import presets
+
+    tiny = presets.preset("tiny")
+    small = presets.configured(tiny, {}, ["network.size=dummy", "loader.batch_size=4", "tokenizer.fit.holdout=0.3"])
+    monkeypatch.setattr(presets, "preset", lambda name: {"tiny": small}[name])
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # For the process that trains.
+    Path("mine.toml").write_text(MINE)
+    command = ("layouts", str(tokenizer), "synthetic:droid?episodes=4&size=28", "--layouts", "images-fast,mine.toml")
+    code, out, err = cli(*command, "--train-steps", "2", "--seeds", "1", "--json")
+    assert code == 0, err
+    learnt = json.loads(out)["training"]
+    assert [one["name"] for one in learnt["variants"]] == ["images-fast", "mine"]
+    assert [(run["variant"], run["seed"], run["steps"]) for run in learnt["runs"]] == [
+        ("images-fast", 0, 2),
+        ("mine", 0, 2),
+    ]
+    for one in learnt["variants"]:
+        assert all(one[metric]["mean"] > 0 for metric in ("flow_error", "fast_error", "nats_per_value", "flow_loss"))
+    assert all("one seed tells nothing apart" in line for line in learnt["ranking"])
+    first, second = learnt["runs"]  # The same layout by another name, the same seed, the same data: the same run.
+    assert first["flow_loss"] == second["flow_loss"]
+    assert "[2/2] mine, seed 0: flow_error" in err
+    folder = Path("fastki-out/layouts")
+    assert (folder / "learning.png").read_bytes().startswith(b"\x89PNG")
+    assert "What each learns" in (folder / "report.html").read_text()
+    code, again, err = cli(*command, "--train-steps", "2", "--seeds", "1")
+    assert code == 0
+    assert err.count("stored") == 2
+    assert "What each learns" not in again
+    assert "flow head, of mean action" in again
+    code, out, _ = cli("inspect", str(folder / "training/runs/mine-seed0"), "--json")
+    assert (code, json.loads(out)["step"]) == (0, 2)

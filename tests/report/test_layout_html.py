@@ -34,8 +34,8 @@ OWN = dataclasses.replace(COMPARISON, layouts=(*COMPARISON.layouts, MINE))
 
 
 def written(tmp_path, comparison=COMPARISON, *, data="some data"):
-    payload = layouts_payload(comparison, "tok", data)
-    paths = write_report(payload, comparison, OPTIONS, COMMAND, tmp_path)
+    payload = layouts_payload(comparison, OPTIONS, "tok", data)
+    paths = write_report(payload, comparison, COMMAND, tmp_path)
     return paths, paths[0].read_text(encoding="utf-8")
 
 
@@ -113,7 +113,7 @@ def test_the_worst_names_stay_text(tmp_path):
     assert text.count("<script") == text.count("</script>") == 1
     assert "<img" not in text
     assert len(paths) == 5
-    files = write_layouts(layouts_payload(hostile, HOSTILE, HOSTILE), hostile, HOSTILE, tmp_path)
+    files = write_layouts(layouts_payload(hostile, OPTIONS, HOSTILE, HOSTILE), hostile, HOSTILE, tmp_path)
     assert all(r"\ud800" in path.read_text(encoding="utf-8") for path in files)
 
 

@@ -27,9 +27,8 @@ SHOWN = dataclasses.replace(
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    payload = layouts_payload(SHOWN, "tok", HOSTILE)
-    options = LayoutOptions(layouts=SHOWN.layouts)
-    with watched(browser, write_report(payload, SHOWN, options, "fastki layouts", tmp_path)[0]) as page:
+    payload = layouts_payload(SHOWN, LayoutOptions(layouts=SHOWN.layouts), "tok", HOSTILE)
+    with watched(browser, write_report(payload, SHOWN, "fastki layouts", tmp_path)[0]) as page:
         yield page
 
 

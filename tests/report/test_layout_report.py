@@ -21,6 +21,7 @@ from fastki.report.layout_files import layouts_payload, write_layouts
 from fastki.report.layout_tables import costs_table, layout_errors, lengths_table, measured_on, truncation_words
 from fastki.sequence.layout import PRESETS
 from fastki.sequence.masks import attention_mask
+from fastki.study.layouts import LayoutOptions
 
 
 def shown(*renderables) -> str:
@@ -55,7 +56,7 @@ def test_the_examples_of_amounts():
 
 
 def test_files_hold_the_rows_and_can_be_read_back(tmp_path):
-    payload = layouts_payload(COMPARISON, "tok", "data")
+    payload = layouts_payload(COMPARISON, LayoutOptions(max_chunks=9), "tok", "data")
     paths = write_layouts(payload, COMPARISON, "fastki layouts tok", tmp_path)
     whole = json.loads(paths[0].read_text())
     assert whole["command"] == "fastki layouts tok"
@@ -69,6 +70,13 @@ def test_files_hold_the_rows_and_can_be_read_back(tmp_path):
         "own_block": False,
     }
     assert whole["state_normalizer"]["method"] == "quantile"
+    assert whole["options"] == {
+        "max_token_len": None,
+        "max_chunks": 9,
+        "seed": 0,
+        "skip": 128,
+        "text_vocab": 257_152,
+    }
     rows = list(csv.DictReader(paths[1].read_text().splitlines()))
     assert [row["layout"] for row in rows] == [row.layout for row in COMPARISON.rows]
     assert (rows[0]["segments"], rows[0]["train_flops"]) == ("images prompt fast actions", str(ROW.train_flops))
