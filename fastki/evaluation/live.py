@@ -119,7 +119,9 @@ class LivePolicy:
             DataError: a camera or numbers that are missing, do not fit, or are not finite; a prompt that is too long.
         """
         frame = self.frame(images, state, prompt, previous)
-        return self.policy.act([frame], self.head, draw=draw, room=self.room).actions[0].astype(np.float32)
+        acted = self.policy.act([frame], self.head, draw=draw, room=self.room)
+        actions: NDArray[np.float32] = acted.actions[0].astype(np.float32)
+        return actions
 
     def frame(
         self,

@@ -108,7 +108,7 @@ class Policy:
         Args:
             frames: B of them.
             head: whose text.
-            room: text tokens that are padded to at least, so that texts of many lengths have one shape.
+            room: text tokens that shorter texts are padded to, so that all have one shape; 0: few shapes.
 
         Raises:
             DataError: a frame that does not fit, or whose text is longer than any that the policy was trained on.
@@ -119,7 +119,8 @@ class Policy:
         needed, most = max(1, int(lengths.sum(axis=1).max(initial=1))), self.card.model.max_token_len
         if needed > most:
             raise DataError(f"the prompt takes {needed} text tokens, and the policy has room for {most}: shorten it")
-        room = min(most, max(room, -(-needed // _WIDTH) * _WIDTH))
+        if needed > room:
+            room = min(most, -(-needed // _WIDTH) * _WIDTH)
         text = pad_and_mask(
             wording.layout, ids, lengths, max_token_len=room, pad_id=self._text.pad_id, opening=wording.opening
         )
