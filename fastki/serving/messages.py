@@ -99,7 +99,8 @@ def _array(found: dict[Any, Any]) -> Any:
         if not isinstance(number, (bool, int, float)):
             raise DataError(f"a number of type {dtype.str} has no number in it")
         try:
-            return dtype.type(number)
+            with np.errstate(over="ignore"):  # It becomes infinite, which whoever looks at it refuses.
+                return dtype.type(number)
         except (OverflowError, ValueError) as error:
             raise DataError(f"a number of type {dtype.str} has {number} in it") from error
     return found
