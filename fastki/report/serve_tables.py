@@ -26,7 +26,7 @@ def serve_facts(checkpoint: Path, answerer: Answerer, seconds: float) -> Table:
         ("policy", f"{checkpoint}, {policy.head} head (--mode {card.mode})"),
         ("robot", policy.arm.robot or "unknown"),
         ("actions", actions),
-        ("observations", answerer.keys.wanted),
+        ("observations", answerer.keys.wanted or "none are looked at"),
         ("compiled in", f"{seconds:.1f} s"),
     ]
     return key_values(pairs)

@@ -1,4 +1,4 @@
-"""How long requests took, in memory that does not grow with their number."""
+"""How long requests took, in memory that does not grow with their number; other threads may look on."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class Tally:
 
     def timed(self, whole: float, policy: float) -> None:
         """One request more with actions: seconds from message to answer, and of them the policy's."""
-        self.answered += 1
         self._whole.append(whole)
         self._policy.append(policy)
+        self.answered += 1  # Last: a thread that looks on and sees it finds the times too.
 
     @property
     def whole(self) -> Quantiles:
         """From a message that is there to its answer that is sent."""
-        return Quantiles.of(self._whole)
+        return Quantiles.of(self._whole.copy())
 
     @property
     def policy(self) -> Quantiles:
         """The policy's share."""
-        return Quantiles.of(self._policy)
+        return Quantiles.of(self._policy.copy())
