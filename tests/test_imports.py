@@ -22,6 +22,7 @@ ORDER = (
     "model",
     "training",
     "evaluation",
+    "serving",
     "study",
     "export",
     "report",

@@ -93,6 +93,12 @@ class Terminal:
 
         self._copied(f"[dim]next:[/dim] [bold]{escape(shlex.join(words))}[/bold]")
 
+    def code(self, *texts: str) -> None:
+        """What people copy, such as lines of a program: as it stands, however narrow the terminal."""
+        from rich.markup import escape
+
+        self._copied(*(escape(line) for text in texts for line in text.split("\n")))
+
     def _copied(self, *lines: str) -> None:
         """Lines that people copy: a line each, however narrow the terminal."""
         if not (self.as_json or self.quiet):

@@ -31,12 +31,13 @@ RUNS = {
         *["--set", "network.size=dummy", "--set", "tokenizer.fit.tokenizer.vocab_size=64"],
     ],
     "eval": ["run", "--max-frames", "8"],
+    "serve": ["run", "--port", "0", "--check"],
     "report": ["tok"],
     "doctor": [],
 }
 """A quick call of every command."""
-MOVING = ("memory ", "folder ", "results ", "compiled kernels ", "latency, ")
-"""Lines of ``doctor`` and ``eval`` that are never twice the same."""
+MOVING = ("memory ", "folder ", "results ", "compiled kernels ", "latency, ", "compiled in ")
+"""Lines of ``doctor``, ``eval`` and ``serve`` that are never twice the same."""
 COMMANDS = [command.name or command.callback.__name__ for command in main.app.registered_commands]
 
 
