@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +22,28 @@ def test_it_runs(path, tmp_path):
 
 def test_there_are_examples():
     assert EXAMPLES
+
+
+def test_publishing_uploads_the_folder_and_nothing_else(tmp_path, monkeypatch, capsys):
+    from fastki import open_dataset
+    from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset
+
+    asked = []
+
+    class Hub:
+        def create_repo(self, *names: str, **options: object) -> None:
+            asked.append((names, options))
+
+        def upload_folder(self, **options: object) -> str:
+            asked.append(options)
+            return "https://hub/me/tok"
+
+    folder = tmp_path / "tok"
+    options = FitOptions(FitSettings(vocab_size=128, bins=20))
+    fit_on_dataset(open_dataset("synthetic:droid?episodes=3"), options).tokenizer.save(folder)
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    monkeypatch.setattr(sys, "argv", ["publish.py", str(folder), "me/tok"])
+    runpy.run_path(str(next(path for path in EXAMPLES if path.name == "publish.py")))
+    assert asked[0] == (("me/tok",), {"exist_ok": True})
+    assert (asked[1]["repo_id"], asked[1]["folder_path"]) == ("me/tok", folder)
+    assert "published: https://hub/me/tok" in capsys.readouterr().out
