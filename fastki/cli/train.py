@@ -234,13 +234,24 @@ def _finish(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolde
     elif evaluate and jax.process_count() == 1:
         payload["heldout"] = _measure(terminal, setup, outcome, folder)
     terminal.payload(payload)
-    terminal.show(_summary(setup, outcome))
+    terminal.show(_summary(setup, outcome), *_heldout_words(payload["heldout_losses"]))
     terminal.files([folder.checkpoints / str(outcome.step), *paths])
     terminal.next_command("fastki", "eval", str(folder.path))
 
 
 def _summary(setup: Setup, outcome: Outcome) -> str:
     return f"step {outcome.step:,} of {setup.config.steps:,}: {outcome.tally}"
+
+
+def _heldout_words(measured: dict[str, dict[str, float]]) -> list[str]:
+    """Best and last of what was measured during the run, a line each."""
+    from fastki.cli.train_live import NAMES
+
+    return [
+        f"held out, {NAMES[name]}: {row['last']:.4g} at step {row['last_step']:,}; best {row['best']:.4g} at step "
+        f"{row['best_step']:,}"
+        for name, row in measured.items()
+    ]
 
 
 def _measure(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolder) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
     from fastki.evaluation.policy import Policy
     from fastki.training.card import load_assets, save_assets
     from fastki.training.loop import build, train
+    from fastki.training.metrics import heldout_rows, read_metrics
     from fastki.training.prepare import prepare
     from fastki.training.run_folder import RunFolder
 
@@ -102,27 +103,23 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
     machinery = build(setup, folder)
     save_assets(folder.assets, setup)
     heldout = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
-    curve = _Curve()
-    outcome = train(machinery, curve, evaluate=heldout)
+    outcome = train(machinery, _Unwatched(), evaluate=heldout)
     if outcome.interrupted is not None:
         raise SystemExit(1)  # It is saved, and goes on from there when the comparison does.
     episodes = setup.heldout if len(setup.heldout) else setup.train
     policy = Policy(load_assets(folder.assets), outcome.params)
     measured = measure_open_loop(policy, setup.dataset, episodes, OpenLoopOptions(most=_FRAMES))
-    final = heldout(outcome.params)
+    curve = heldout_rows(read_metrics(folder.metrics))  # The last of them is of the last step.
     return {
-        **final,
+        **{name: value for name, value in curve[-1].items() if name != "step"},
         **{f"{head}_error": measured.row(head).of_mean for head in policy.heads},
         "steps": outcome.step,
-        "curve": [*curve.points, {"step": outcome.step, **final}],
+        "curve": curve,
     }
 
 
-class _Curve:
-    """Keeps what is measured during a run, and nothing else."""
-
-    def __init__(self) -> None:
-        self.points: list[dict[str, float]] = []
+class _Unwatched:
+    """What is measured stands in the run's log."""
 
     def begun(self, first: int, last: int) -> None:
         """Nothing."""
@@ -133,9 +130,8 @@ class _Curve:
     def timed(self, speed: object) -> None:
         """Nothing."""
 
-    def saved(self, step: int) -> None:
+    def evaluated(self, step: int, measured: dict[str, float]) -> None:
         """Nothing."""
 
-    def evaluated(self, step: int, measured: dict[str, float]) -> None:
-        """A point of the curve."""
-        self.points.append({"step": step, **measured})
+    def saved(self, step: int) -> None:
+        """Nothing."""

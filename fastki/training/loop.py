@@ -25,7 +25,7 @@ from fastki.training.initial import initial_params
 from fastki.training.interruption import Interruption
 from fastki.training.loader import Loader, open_loader
 from fastki.training.mesh import abstract, batch_sharding, check_batch, make_mesh, replicated, tree_shardings
-from fastki.training.metrics import MetricsLog
+from fastki.training.metrics import HELDOUT, MetricsLog
 from fastki.training.objective import Given, make_objective
 from fastki.training.prepare import Setup
 from fastki.training.run_folder import RunFolder
@@ -187,12 +187,14 @@ class _Run:
         for batch in self.stepping.through(batches, self.config.steps):
             self.checkpoints.check()
             done = self.stepping.done
-            if self._all_stop(stop) or done >= self.config.steps:
+            ended = done >= self.config.steps
+            # Before it is saved: a run that goes on from there has measured it already.
+            if save.eval_every is not None and (ended or done % save.eval_every == 0):
+                self._measure()
+            if self._all_stop(stop) or ended:
                 break
             if done % save.every == 0:
                 self._save(batch)
-            if save.eval_every is not None and done % save.eval_every == 0:
-                self._measure()
         if batch is not None:
             self._save(batch)
 
@@ -238,7 +240,11 @@ class _Run:
         self.stepping.flush()
         # The other hosts can't help: what is sharded over them is not here.
         if self.evaluate is not None and jax.process_count() == 1:
-            self.watcher.evaluated(self.stepping.done, self.evaluate(inference_params(self.stepping.state)))
+            measured = self.evaluate(inference_params(self.stepping.state))
+            if self._metrics is not None:
+                named = {f"{HELDOUT}{name}": value for name, value in measured.items()}
+                self._metrics.add({"step": self.stepping.done, **named})
+            self.watcher.evaluated(self.stepping.done, measured)
             self._waiting.reset()
             self._since = time.perf_counter()
             self._timed = self.stepping.done
