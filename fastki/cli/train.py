@@ -169,9 +169,11 @@ def _train(
     from fastki.training.begin import begin
     from fastki.training.hosts import hosts_of, join
     from fastki.training.run_folder import RunFolder
+    from fastki.training.tracking import require_trackers
 
     for library in ("flax", "optax", "orbax.checkpoint"):
-        need(library, extra="train", what="training")
+        need(library, extra="train", what="fastki train", doing="running")
+    require_trackers(*trackers)
     folder = RunFolder(out)
     folder.require_writable()
     join(hosts_of(asked.hosts))
@@ -211,7 +213,8 @@ def _run(
     measure = None
     if evaluate and setup.config.save.eval_every is not None:
         measure = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
-    with open_trackers(setup.config, folder, *trackers) as tracked, following(terminal, setup, tracked) as watcher:
+    tracking = open_trackers(setup.config, folder, *trackers, step=beginning.step or 0)
+    with tracking as tracked, following(terminal, setup, tracked) as watcher:
         outcome = train(machinery, watcher, evaluate=measure)
     return setup, outcome
 
