@@ -10,7 +10,7 @@ import typer
 
 from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, Json, Quiet
-from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.terminal import Terminal, announce_compilation, keep_stdout_ours
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 
@@ -167,7 +167,7 @@ def _train(
 ) -> None:
     from fastki.data.extras import need
     from fastki.training.begin import begin
-    from fastki.training.hosts import hosts_of, join
+    from fastki.training.hosts import first_process, hosts_of, join, wait_for_all
     from fastki.training.run_folder import RunFolder
     from fastki.training.tracking import require_trackers
 
@@ -176,8 +176,14 @@ def _train(
     require_trackers(*trackers)
     folder = RunFolder(out)
     folder.require_writable()
-    join(hosts_of(asked.hosts))
+    hosts = hosts_of(asked.hosts)
+    if hosts.coordinator is not None:
+        keep_stdout_ours()  # What processes on CPUs talk through greets on it.
+    join(hosts)
+    if not first_process():
+        terminal.quiet = True  # One tells for all.
     beginning = begin(folder, asked, resume=resume, overwrite=overwrite)
+    wait_for_all("begun")
     setup, outcome = _run(terminal, beginning, folder, trackers, evaluate)
     _finish(terminal, setup, outcome, folder, evaluate)
 
@@ -189,12 +195,11 @@ def _run(
     trackers: tuple[bool, str | None],
     evaluate: bool,
 ) -> tuple[Setup, Outcome]:
-    import jax
-
     from fastki.cli.train_live import following
     from fastki.evaluation.heldout import HeldOut
     from fastki.tokenizer import load_tokenizer
     from fastki.training.card import save_assets
+    from fastki.training.hosts import first_process, wait_for_all
     from fastki.training.loop import build, train
     from fastki.training.prepare import prepare
     from fastki.training.tracking import open_trackers
@@ -206,7 +211,8 @@ def _run(
     for note in setup.notes:
         terminal.note(f"note: {note}")
     machinery = build(setup, folder)
-    if jax.process_index() == 0:
+    wait_for_all("prepared")  # Others read what is written now, where a run goes on.
+    if first_process():
         folder.write_config(setup.config)
         folder.write_environment(sys.argv)
         save_assets(folder.assets, setup)
@@ -222,7 +228,9 @@ def _run(
 def _finish(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolder, evaluate: bool) -> None:
     import jax
 
-    if jax.process_index() != 0:
+    from fastki.training.hosts import first_process
+
+    if not first_process():
         return
     from fastki.report.train_files import train_payload, write_curves
 

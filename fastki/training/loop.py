@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import jax
-import numpy as np
 
 from fastki.errors import UsageError
 from fastki.model.checkpoint import LoadReport
@@ -21,6 +20,7 @@ from fastki.training.checkpoint import Checkpoints, Keep
 from fastki.training.device import device_prefetch
 from fastki.training.failure import note_failure
 from fastki.training.gradients import Metrics
+from fastki.training.hosts import any_process, first_process
 from fastki.training.initial import initial_params
 from fastki.training.interruption import Interruption
 from fastki.training.loader import Loader, open_loader
@@ -171,7 +171,7 @@ class _Run:
         self._speed: MetricsLog | None = None
 
     def __enter__(self) -> _Run:
-        if jax.process_index() == 0:
+        if first_process():
             folder = self.machinery.folder
             self._metrics = self._logs.enter_context(MetricsLog(folder.metrics, step=self.stepping.done))
             self._speed = self._logs.enter_context(MetricsLog(folder.speed, step=self.stepping.done))
@@ -191,7 +191,7 @@ class _Run:
             # Before it is saved: a run that goes on from there has measured it already.
             if save.eval_every is not None and (ended or done % save.eval_every == 0):
                 self._measure()
-            if self._all_stop(stop) or ended:
+            if any_process(stop.requested) or ended:  # All save the same step then.
                 break
             if done % save.every == 0:
                 self._save(batch)
@@ -238,8 +238,7 @@ class _Run:
 
     def _measure(self) -> None:
         self.stepping.flush()
-        # The other hosts can't help: what is sharded over them is not here.
-        if self.evaluate is not None and jax.process_count() == 1:
+        if self.evaluate is not None:  # All hosts measure the same together: each has a part of the parameters.
             measured = self.evaluate(inference_params(self.stepping.state))
             if self._metrics is not None:
                 named = {f"{HELDOUT}{name}": value for name, value in measured.items()}
@@ -251,15 +250,6 @@ class _Run:
 
     def _assets(self, folder: Path) -> None:
         save_assets(folder, self.machinery.setup)
-
-    @staticmethod
-    def _all_stop(stop: Interruption) -> bool:
-        """Whether any host was told to stop: all save the same step then."""
-        if jax.process_count() == 1:
-            return stop.requested
-        from jax.experimental import multihost_utils
-
-        return bool(np.any(multihost_utils.process_allgather(np.array(stop.requested))))
 
 
 class _Begun(NamedTuple):

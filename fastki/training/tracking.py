@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from fastki.config import to_plain
 from fastki.data.extras import need
 from fastki.training.config import TrainConfig
+from fastki.training.hosts import first_process
 from fastki.training.run_folder import RunFolder
 
 
@@ -83,11 +84,9 @@ def open_trackers(
     Raises:
         DataError: a library is not installed; the message has the command that installs it.
     """
-    import jax
-
     with contextlib.ExitStack() as stack:
         trackers: list[Tracker] = []
-        if jax.process_index() == 0:
+        if first_process():
             if tensorboard:
                 trackers.append(TensorBoard(folder, step))
             if wandb is not None:
