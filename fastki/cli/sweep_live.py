@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fastki.cli.terminal import counting_bar
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -51,29 +53,13 @@ def _lines(terminal: Terminal, total: int) -> OnRow:
 def _live(terminal: Terminal, cells: Sequence[SweepCell]) -> Iterator[OnRow]:
     from rich.console import Group
     from rich.live import Live
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     from fastki.report.narrow import Stacked
     from fastki.report.sweep_tables import sweep_table
 
     rows: list[SweepRow | None] = [None] * len(cells)
     order: list[int] = []
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        console=terminal.errors,
-    )
+    bar = counting_bar(terminal.errors)
     task = bar.add_task("sweep", total=len(cells))
 
     def screen() -> RenderableType:

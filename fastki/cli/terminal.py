@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress
 
 STAGES = {
     "listing": "listing episodes",
@@ -136,3 +137,33 @@ def announce_compilation(terminal: Terminal) -> None:
 
     if not kernels_are_compiled():
         terminal.note("compiling the codec for this machine: once, about half a minute …")
+
+
+def keep_stdout_ours() -> None:
+    """What libraries in C write to standard output goes to standard error from now on; Python's own stays."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding)
+
+
+def counting_bar(console: Console) -> Progress:
+    """A bar with how many are done and when the rest will be, for a live view to draw."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+    )

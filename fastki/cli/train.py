@@ -11,7 +11,7 @@ import typer
 
 from fastki.cli.groups import reads_data
 from fastki.cli.options import OUT, Json, Quiet
-from fastki.cli.terminal import Terminal, announce_compilation
+from fastki.cli.terminal import Terminal, announce_compilation, keep_stdout_ours
 from fastki.cli.words import command_words
 from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
@@ -171,15 +171,23 @@ def _train(
 ) -> None:
     from fastki.data.extras import need
     from fastki.training.begin import begin
-    from fastki.training.hosts import hosts_of, join
+    from fastki.training.hosts import first_process, hosts_of, join, wait_for_all
     from fastki.training.run_folder import RunFolder
+    from fastki.training.tracking import require_trackers
 
     for library in ("flax", "optax", "orbax.checkpoint"):
-        need(library, extra="train", what="training")
+        need(library, extra="train", what="fastki train", doing="running")
+    require_trackers(*trackers)
     folder = RunFolder(out)
     folder.require_writable()
-    join(hosts_of(asked.hosts))
+    hosts = hosts_of(asked.hosts)
+    if hosts.coordinator is not None:
+        keep_stdout_ours()  # What processes on CPUs talk through greets on it.
+    join(hosts)
+    if not first_process():
+        terminal.quiet = True  # One tells for all.
     beginning = begin(folder, asked, resume=resume, overwrite=overwrite)
+    wait_for_all("begun")
     setup, outcome = _run(terminal, beginning, folder, trackers, evaluate)
     _finish(terminal, setup, outcome, folder, evaluate)
 
@@ -191,12 +199,11 @@ def _run(
     trackers: tuple[bool, str | None],
     evaluate: bool,
 ) -> tuple[Setup, Outcome]:
-    import jax
-
     from fastki.cli.train_live import following
     from fastki.evaluation.heldout import HeldOut
     from fastki.tokenizer import load_tokenizer
     from fastki.training.card import save_assets
+    from fastki.training.hosts import first_process, wait_for_all
     from fastki.training.loop import build, train
     from fastki.training.prepare import prepare
     from fastki.training.tracking import open_trackers
@@ -208,14 +215,16 @@ def _run(
     for note in setup.notes:
         terminal.note(f"note: {note}")
     machinery = build(setup, folder)
-    if jax.process_index() == 0:
+    wait_for_all("prepared")  # Others read what is written now, where a run goes on.
+    if first_process():
         folder.write_config(setup.config)
         folder.write_environment(sys.argv)
         save_assets(folder.assets, setup)
     measure = None
     if evaluate and setup.config.save.eval_every is not None:
         measure = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
-    with open_trackers(setup.config, folder, *trackers) as tracked, following(terminal, setup, tracked) as watcher:
+    tracking = open_trackers(setup.config, folder, *trackers, step=beginning.step or 0)
+    with tracking as tracked, following(terminal, setup, tracked) as watcher:
         outcome = train(machinery, watcher, evaluate=measure)
     return setup, outcome
 
@@ -223,7 +232,9 @@ def _run(
 def _finish(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolder, evaluate: bool) -> None:
     import jax
 
-    if jax.process_index() != 0:
+    from fastki.training.hosts import first_process
+
+    if not first_process():
         return
     from fastki.report.train_files import train_payload, write_curves
 
@@ -238,13 +249,24 @@ def _finish(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolde
     elif evaluate and jax.process_count() == 1:
         payload["heldout"] = _measure(terminal, setup, outcome, folder)
     terminal.payload(payload)
-    terminal.show(_summary(setup, outcome))
+    terminal.show(_summary(setup, outcome), *_heldout_words(payload["heldout_losses"]))
     terminal.files([folder.checkpoints / str(outcome.step), *paths])
     terminal.next_command("fastki", "eval", str(folder.path))
 
 
 def _summary(setup: Setup, outcome: Outcome) -> str:
     return f"step {outcome.step:,} of {setup.config.steps:,}: {outcome.tally}"
+
+
+def _heldout_words(measured: dict[str, dict[str, float]]) -> list[str]:
+    """Best and last of what was measured during the run, a line each."""
+    from fastki.cli.train_live import NAMES
+
+    return [
+        f"held out, {NAMES[name]}: {row['last']:.4g} at step {row['last_step']:,}; best {row['best']:.4g} at step "
+        f"{row['best_step']:,}"
+        for name, row in measured.items()
+    ]
 
 
 def _measure(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolder) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fastki.cli.terminal import counting_bar
+
 if TYPE_CHECKING:
     from rich.live import Live
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
     from fastki.cli.terminal import Terminal
     from fastki.training.loop import Speed, Watcher
@@ -25,6 +27,7 @@ SHOWN = (
     ("grad_norm", "gradient norm"),
     ("learning_rate", "learning rate"),
 )
+NAMES = dict(SHOWN)
 
 
 @contextlib.contextmanager
@@ -64,11 +67,14 @@ class Lines:
             tracker.log(step, metrics)
 
     def timed(self, speed: Speed) -> None:
-        """A line."""
+        """Tell the trackers, and show it."""
+        numbers = {"examples_per_second": speed.examples_per_second, "waiting_for_data": speed.waiting}
         for tracker in self.trackers:
-            tracker.log(
-                speed.step, {"examples_per_second": speed.examples_per_second, "waiting_for_data": speed.waiting}
-            )
+            tracker.log(speed.step, numbers)
+        self.show_speed(speed)
+
+    def show_speed(self, speed: Speed) -> None:
+        """A line."""
         self.terminal.line(self.line(speed))
 
     def evaluated(self, step: int, measured: dict[str, float]) -> None:
@@ -98,25 +104,8 @@ class Panel(Lines):
 
     def __init__(self, terminal: Terminal, setup: Setup, trackers: Sequence[Tracker], live: Live) -> None:
         super().__init__(terminal, setup, trackers)
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
         self._live = live
-        self._bar: Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=terminal.errors,
-        )
+        self._bar = counting_bar(terminal.errors)
         self._task: TaskID | None = None
         self._speed: Speed | None = None
 
@@ -131,12 +120,8 @@ class Panel(Lines):
         self._bar.update(self._task, completed=step, description="training")
         self._draw()
 
-    def timed(self, speed: Speed) -> None:
+    def show_speed(self, speed: Speed) -> None:
         self._speed = speed
-        for tracker in self.trackers:
-            tracker.log(
-                speed.step, {"examples_per_second": speed.examples_per_second, "waiting_for_data": speed.waiting}
-            )
         self._draw()
 
     def evaluated(self, step: int, measured: dict[str, float]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from fastki.errors import DataError
 
 
-def need(module: str, *, extra: str, what: str) -> Any:
-    """The module ``module``, which reading ``what`` needs and the extra ``extra`` installs.
+def need(module: str, *, extra: str, what: str, doing: str = "reading") -> Any:
+    """The module ``module``, which reading ``what`` (or ``doing`` else with it) needs and the extra ``extra`` installs.
 
     Raises:
         DataError: it is not installed; the message has the command that installs it.
@@ -18,4 +18,4 @@ def need(module: str, *, extra: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         library = module.partition(".")[0]
-        raise DataError(f"reading {what} needs {library}: `pip install 'fastki[{extra}]'`") from error
+        raise DataError(f"{doing} {what} needs {library}: `pip install 'fastki[{extra}]'`") from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastki.report.figures import ACCENT, INK
-from fastki.training.metrics import smoothed
+from fastki.training.metrics import HELDOUT, smoothed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ _COLORS = {"tower": "#2471a3", "embedder": "#1e8449", "backbone": INK, "expert":
 
 
 def loss_curves(rows: Sequence[Row]) -> Figure:
-    """Each loss over steps, faint as it came and strong smoothed.
+    """Each loss over steps, faint as it came and strong smoothed; points where held-out episodes were measured.
 
     Args:
         rows: of ``metrics.jsonl``, in order.
@@ -34,7 +34,10 @@ def loss_curves(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(4.6 * max(1, len(shown)), 3.4), layout="constrained")
     axes = figure.subplots(1, max(1, len(shown)), squeeze=False)[0]
     for axis, (name, title, unit) in zip(axes, shown, strict=False):
-        _curve(axis, rows, name, INK, title)
+        _curve(axis, rows, name, INK, "training, smoothed")
+        if held := [(row["step"], row[HELDOUT + name]) for row in rows if HELDOUT + name in row]:
+            axis.plot(*zip(*held, strict=True), color=ACCENT, marker="o", markersize=4, linewidth=1.2, label="held out")
+            axis.legend(fontsize=8, frameon=False)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step")
         axis.set_ylabel(unit)

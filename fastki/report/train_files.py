@@ -8,15 +8,13 @@ from typing import Any
 from fastki.files import write_csv
 from fastki.report.figures import save
 from fastki.report.train_figures import gradient_norms, loss_curves
-from fastki.training.metrics import columns_of, read_rows
+from fastki.training.metrics import best_and_last, columns_of, heldout_rows, learnt_from, read_metrics, read_rows
 from fastki.training.run_folder import RunFolder
 
 
 def write_curves(folder: RunFolder) -> list[Path]:
     """``metrics.csv`` and the figures, from ``metrics.jsonl``; nothing where no step was taken."""
-    if not folder.metrics.is_file():
-        return []
-    rows = read_rows(folder.metrics)
+    rows = read_metrics(folder.metrics)
     if not rows:
         return []
     table = folder.metrics.with_suffix(".csv")
@@ -27,14 +25,15 @@ def write_curves(folder: RunFolder) -> list[Path]:
 
 def train_payload(folder: RunFolder, step: int, interrupted: str | None) -> dict[str, Any]:
     """The machine-readable result: where the run is and its last numbers."""
-    rows = read_rows(folder.metrics) if folder.metrics.is_file() else []
+    rows = read_metrics(folder.metrics)
     speed = read_rows(folder.speed) if folder.speed.is_file() else []
     return {
         "run": str(folder.path),
         "step": step,
         "interrupted": interrupted,
         "checkpoint": str(folder.checkpoints / str(step)),
-        "metrics": {name: value for name, value in rows[-1].items() if name != "step"} if rows else {},
+        "metrics": learnt_from(rows[-1]) if rows else {},
+        "heldout_losses": best_and_last(heldout_rows(rows)),
         "examples_per_second": speed[-1]["examples_per_second"] if speed else None,
         "waiting": speed[-1]["waiting"] if speed else None,
     }

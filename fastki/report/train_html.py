@@ -12,12 +12,12 @@ from fastki.report.html_table import pictures
 from fastki.report.run_tables import run_pairs
 from fastki.report.runs import read_object
 from fastki.report.train_figures import gradient_norms, loss_curves
-from fastki.training.metrics import read_rows
+from fastki.training.metrics import read_metrics
 from fastki.training.run_folder import RunFolder
 from fastki.training.run_summary import RunSummary, summarize_run
 
 MARK, MADE_BY = "config.toml", "fastki train"
-_CURVES = "Each step faint, and smoothed over a fortieth of the run."
+_CURVES = "Each step faint, and smoothed over a fortieth of the run; points: held-out episodes."
 _NORMS = "Before clipping, by part of the model."
 
 
@@ -41,7 +41,7 @@ def train_sections(folder: Path, scratch: Path) -> tuple[str, list[Section]]:
 
 
 def _drawn(folder: RunFolder) -> list[Drawn]:
-    rows = read_rows(folder.metrics) if folder.metrics.is_file() else []
+    rows = read_metrics(folder.metrics)
     if not rows:
         return []
     return [

@@ -20,7 +20,6 @@ Axis letters: N chunks, H horizon, A action dimensions, S state, B chunks of a b
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,14 +34,13 @@ from fastki.tokenizer.ragged import Ragged
 from fastki.tokenizer.rules import rules_of
 
 if TYPE_CHECKING:
-    from fastki.study.probe_model import Batch, ModelShape, Params
+    from fastki.study.probe_model import ModelShape, Params
 
 SCORED_CHUNKS, ROLLED_OUT_CHUNKS = 1024, 64
 """Held-out chunks at most, evenly spread, for the nats and for the rollout."""
 
 _SCORE_BATCH = 32
 _PLACES = 16  # P is a multiple of it, so that cells of about one length share a compiled step.
-_WARM_UP = 0.1
 _FARTHEST = 5.0
 
 
@@ -81,13 +79,6 @@ class ProbeSettings:
             raise UsageError(f"a probe's width must be a multiple of twice its {self.heads} heads, not {self.width}")
         if not 0 < self.learning_rate < 1:
             raise UsageError(f"a probe's learning rate must lie between 0 and 1, not {self.learning_rate:g}")
-
-    def rates(self) -> NDArray[np.float32]:
-        """Learning rate of each step, float32 ``[steps]``."""
-        step = np.arange(1, self.steps + 1)
-        rising = step / max(1.0, self.steps * _WARM_UP)
-        falling = (self.steps - step + 1) / max(1.0, self.steps * (1 - _WARM_UP))
-        return (self.learning_rate * np.minimum(1.0, np.minimum(rising, falling))).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -138,6 +129,8 @@ def run_probe(
     """
     start = time.perf_counter()
     _require_jax()
+    from fastki.study.probe_training import train_probe
+
     if not len(train) or not len(test):
         raise UsageError(f"the probe needs chunks on both sides: {len(train)} fitted and {len(test)} held out")
     normalizer = tokenizer.normalizer
@@ -155,7 +148,7 @@ def run_probe(
         values=train.actions[0].size,
         state_dim=states[0].shape[1],
     )
-    params = _train(shape, tokens, states[0], settings)
+    params, _ = train_probe(shape, tokens, states[0], settings)
     nats = _score(params, shape, held, states[1][test_picked]) / (len(held) * shape.values)
     written = roll_out(params, shape, states[1][rolled], rules_of(tokenizer, tokens.lengths))
     error, repaired = _errors(tokenizer, normalizer, written, test.take(rolled))
@@ -172,8 +165,9 @@ def run_probe(
 def _require_jax() -> None:
     try:
         import jax  # noqa: F401
+        import optax  # noqa: F401
     except ImportError as error:
-        raise UsageError("--probe trains a network and needs JAX: `pip install 'fastki[probe]'`") from error
+        raise UsageError("--probe trains a network and needs JAX and Optax: `pip install 'fastki[probe]'`") from error
 
 
 def _given_states(chunks: Chunks, states: NDArray[np.floating] | None) -> NDArray[np.float64]:
@@ -220,49 +214,15 @@ def _shape(settings: ProbeSettings, **sizes: int) -> ModelShape:
     return ModelShape(**sizes, **size, by_product=jax.default_backend() != "cpu")
 
 
-def _train(shape: ModelShape, tokens: Ragged, states: NDArray[np.float32], settings: ProbeSettings) -> Params:
-    from fastki.study.probe_model import init_params, start_moments, train_step
-
-    counts = np.bincount(tokens.values, minlength=shape.vocab_size + 1)
-    counts[shape.vocab_size] = len(tokens)
-    params = init_params(shape, settings.seed, counts)
-    moments = start_moments(params)
-    order = _order(len(tokens), settings)
-    for step, (picked, rate) in enumerate(zip(order, settings.rates(), strict=True), 1):
-        batch = _batch(shape, tokens, states, picked)
-        params, moments, _ = train_step(params, moments, batch, np.float32(step), rate, shape=shape)
-    return params
-
-
-def _order(chunks: int, settings: ProbeSettings) -> Iterator[NDArray[np.int64]]:
-    """The chunks of each step, int64 ``[B]``: all of them in random order, again and again."""
-    rng = np.random.default_rng([settings.seed, chunks])
-    waiting = np.zeros(0, dtype=np.int64)
-    for _ in range(settings.steps):
-        while len(waiting) < settings.batch_size:
-            waiting = np.concatenate([waiting, rng.permutation(chunks)])
-        yield waiting[: settings.batch_size]
-        waiting = waiting[settings.batch_size :]
-
-
-def _batch(shape: ModelShape, tokens: Ragged, states: NDArray[np.float32], picked: NDArray[np.int64]) -> Batch:
-    from fastki.study.probe_model import Batch
-
-    ids = np.full((len(picked), shape.places), shape.vocab_size, dtype=np.int32)
-    lengths = tokens.lengths[picked].astype(np.int32)
-    for row, (chunk, length) in enumerate(zip(picked.tolist(), lengths.tolist(), strict=True)):
-        ids[row, :length] = tokens[chunk]
-    return Batch(states[picked], ids, lengths)
-
-
 def _score(params: Params, shape: ModelShape, tokens: Ragged, states: NDArray[np.float32]) -> float:
     """The sum of −log p over all chunks; the last batch is filled up with chunks that don't count."""
     from fastki.study.probe_model import chunk_nll
+    from fastki.study.probe_training import batch_of
 
     total = 0.0
     for first in range(0, len(tokens), _SCORE_BATCH):
         picked = np.minimum(np.arange(first, first + _SCORE_BATCH), len(tokens) - 1)
-        losses = chunk_nll(params, _batch(shape, tokens, states, picked), shape=shape)
+        losses = chunk_nll(params, batch_of(shape, tokens, states, picked), shape=shape)
         total += float(np.asarray(losses, dtype=np.float64)[: len(tokens) - first].sum())
     return total
 

@@ -4,8 +4,7 @@ Before the first token stands one vector made of the chunk's starting state. The
 (Vaswani et al., "Attention is all you need", 2017) under rotary positions (Su et al., "RoFormer", 2021) beside a learnt
 vector for each place, root-mean-square norms before each block (Zhang and Sennrich, 2019), output weights tied to the
 embeddings (Press and Wolf, 2017), and a state written in sines (Tancik et al., "Fourier features let networks learn
-high frequency functions in low dimensional domains", 2020). The optimiser is Adam (Kingma and Ba, "Adam: a method for
-stochastic optimization", 2015, algorithm 1), which is a handful of lines and not worth a dependency.
+high frequency functions in low dimensional domains", 2020).
 
 Numbers are drawn by NumPy, so that one seed gives the same network under every version of JAX, and the trunk, the
 embeddings and the places from a stream each, so that networks for different vocabularies begin with the same trunk.
@@ -26,14 +25,12 @@ from jax import Array, lax
 from numpy.typing import NDArray
 
 Params = dict[str, Any]
-Moments = tuple[Params, Params]
 Cache = list[tuple[Array, Array]]
 
 _OCTAVES = 4  # Sines of the state, from one wave in 2π standard deviations up, each twice as fast.
 _LONGEST_WAVE = 1000.0
 _HIDDEN = 4  # Width of a block's inner layer, in widths.
 _SMALL = 0.02  # Standard deviation of embeddings.
-_ADAM = (0.9, 0.99, 1e-12)  # The last is small because the loss is one action value's: gradients are, too.
 _LOGITS = 1 << 24  # At a time: 64 MB.
 
 
@@ -96,7 +93,7 @@ def init_params(shape: ModelShape, seed: int, counts: NDArray[np.int64]) -> Para
         "state_in": _draw(trunk, state_features, width),
         "state_bias": np.zeros(width),
         "state_out": _draw(trunk, width, width),
-        "layers": [_init_layer(trunk, width, shape.layers) for _ in range(shape.layers)],
+        "layers": {str(place): _init_layer(trunk, width, shape.layers) for place in range(shape.layers)},
         "norm": np.ones(width),
         "tokens": tokens.normal(size=(rows, width)) * _SMALL,
         "bias": np.log(shares),
@@ -131,42 +128,6 @@ def chunk_nll(params: Params, batch: Batch, *, shape: ModelShape) -> Array:
     return jnp.sum(jnp.where(counted, losses, 0.0), axis=1)
 
 
-@functools.partial(jax.jit, static_argnames=("shape",))
-def train_step(
-    params: Params, moments: Moments, batch: Batch, step: Any, rate: Any, *, shape: ModelShape
-) -> tuple[Params, Moments, Array]:
-    """One step of Adam; returns parameters, moments, and the loss before it, in nats per action value.
-
-    The loss is the figure that is reported: all tokens weigh alike, and so do chunks of few tokens and of many.
-
-    Args:
-        params: of the network.
-        moments: Adam's, of the gradient and its square.
-        batch: B chunks.
-        step: from 1, float32.
-        rate: learning rate, float32.
-        shape: of the network.
-    """
-
-    def loss_of(params: Params) -> Array:
-        return jnp.mean(chunk_nll(params, batch, shape=shape)) / shape.values
-
-    loss, gradient = jax.value_and_grad(loss_of)(params)
-    first, second, tiny = _ADAM
-    each = jax.tree_util.tree_map
-    mean = each(lambda old, new: first * old + (1 - first) * new, moments[0], gradient)
-    square = each(lambda old, new: second * old + (1 - second) * new * new, moments[1], gradient)
-    unbias = 1 / (1 - first**step), 1 / (1 - second**step)
-    params = each(lambda p, m, v: p - rate * m * unbias[0] / (jnp.sqrt(v * unbias[1]) + tiny), params, mean, square)
-    return params, (mean, square), loss
-
-
-def start_moments(params: Params) -> Moments:
-    """Adam's moments before the first step."""
-    zeros = jax.tree_util.tree_map(jnp.zeros_like, params)
-    return zeros, zeros
-
-
 def empty_cache(shape: ModelShape, batch: int) -> Cache:
     """Keys and values of no place yet, float32 ``[B, P, N, K]`` each, by layer."""
     zeros = jnp.zeros((batch, shape.places, shape.heads, shape.width // shape.heads), dtype=jnp.float32)
@@ -189,7 +150,7 @@ def _next_logits(params: Params, cache: Cache, inputs: Array, place: Array, shap
     x = inputs + lax.dynamic_slice_in_dim(params["places"], place, 1)[None]
     seen = (jnp.arange(shape.places) <= place)[None]
     after = []
-    for layer, (keys, values) in zip(params["layers"], cache, strict=True):
+    for layer, (keys, values) in zip(_layers(params), cache, strict=True):
         query, key, value = _project(layer, x, place[None], shape)
         keys = lax.dynamic_update_slice_in_dim(keys, key, place, axis=1)
         values = lax.dynamic_update_slice_in_dim(values, value, place, axis=1)
@@ -204,9 +165,14 @@ def _hidden(params: Params, batch: Batch, shape: ModelShape) -> Array:
     x = jnp.concatenate([_state_vector(params, batch.states)[:, None], embedded], axis=1) + params["places"][None]
     places = jnp.arange(shape.places)
     seen = places[:, None] >= places[None]
-    for layer in params["layers"]:
+    for layer in _layers(params):
         x = _finish(layer, x, _attend(*_project(layer, x, places, shape), seen))
     return _rms(x, params["norm"])
+
+
+def _layers(params: Params) -> list[Params]:
+    """In their order."""
+    return [params["layers"][str(place)] for place in range(len(params["layers"]))]
 
 
 def _embed(table: Array, ids: Array, shape: ModelShape) -> Array:

@@ -16,13 +16,10 @@ from fastki.model.config import MODES
 from fastki.study.cells import Cell, Row, Shard
 from fastki.training.begin import begin, differences
 from fastki.training.config import TrainConfig
-from fastki.training.metrics import MetricsLog, read_rows
 from fastki.training.run_folder import RunFolder, read_config
 
 CURVE_POINTS = 10
 """Measurements on held-out windows during a run."""
-CURVE = "curve.jsonl"
-"""In a run's folder: those measurements, an object a line."""
 _FRAMES = 256
 
 
@@ -101,6 +98,7 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
     from fastki.evaluation.policy import Policy
     from fastki.training.card import load_assets, save_assets
     from fastki.training.loop import build, train
+    from fastki.training.metrics import heldout_rows, read_metrics
     from fastki.training.prepare import prepare
 
     config = variant_config(context["base"], cell.parameters["settings"], cell.parameters["seed"])
@@ -111,19 +109,18 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
     folder.write_environment(sys.argv)
     save_assets(folder.assets, setup)
     heldout = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
-    curve = _Curve(folder.path / CURVE)
-    outcome = train(machinery, curve, evaluate=heldout)
+    outcome = train(machinery, _Unwatched(), evaluate=heldout)
     if outcome.interrupted is not None:
         raise SystemExit(1)  # It is saved, and goes on from there when the comparison does.
     episodes = setup.heldout if len(setup.heldout) else setup.train
     policy = Policy(load_assets(folder.assets), outcome.params)
     measured = measure_open_loop(policy, setup.dataset, episodes, OpenLoopOptions(most=_FRAMES))
-    final = heldout(outcome.params)
+    curve = heldout_rows(read_metrics(folder.metrics))  # The last of them is of the last step.
     return {
-        **final,
+        **{name: value for name, value in curve[-1].items() if name != "step"},
         **{f"{head}_error": measured.row(head).of_mean for head in policy.heads},
         "steps": outcome.step,
-        "curve": [*curve.points(), {"step": outcome.step, **final}],
+        "curve": curve,
     }
 
 
@@ -144,20 +141,11 @@ def _begun(folder: RunFolder, config: TrainConfig) -> TrainConfig:
     return begin(folder, config, resume=False, overwrite=other).config
 
 
-class _Curve:
-    """Keeps what is measured during a run, on disk, so that a run that goes on has all of it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def points(self) -> list[dict[str, Any]]:
-        """By step."""
-        return read_rows(self._path) if self._path.exists() else []
+class _Unwatched:
+    """What is measured stands in the run's log."""
 
     def begun(self, first: int, last: int) -> None:
-        """Points after where the run goes on will be measured again."""
-        with MetricsLog(self._path, step=first):
-            pass
+        """Nothing."""
 
     def stepped(self, step: int, metrics: dict[str, float]) -> None:
         """Nothing."""
@@ -165,10 +153,8 @@ class _Curve:
     def timed(self, speed: object) -> None:
         """Nothing."""
 
-    def saved(self, step: int) -> None:
+    def evaluated(self, step: int, measured: dict[str, float]) -> None:
         """Nothing."""
 
-    def evaluated(self, step: int, measured: dict[str, float]) -> None:
-        """A point of the curve."""
-        with MetricsLog(self._path, step=None) as log:
-            log.add({"step": step, **measured})
+    def saved(self, step: int) -> None:
+        """Nothing."""

@@ -10,6 +10,7 @@ from typing import Any
 from fastki.config import to_plain
 from fastki.errors import UsageError
 from fastki.training.config import TrainConfig
+from fastki.training.hosts import first_process
 from fastki.training.run_folder import RunFolder, read_config
 from fastki.training.steps import find_steps
 
@@ -38,6 +39,8 @@ class Beginning:
 def begin(folder: RunFolder, asked: TrainConfig, *, resume: bool, overwrite: bool) -> Beginning:
     """A new run, or the one in ``folder``: by wish, or because it is the same.
 
+    Of several processes all call it alike, and wait for each other before any writes.
+
     Args:
         folder: of the run.
         asked: the command's configuration.
@@ -54,7 +57,8 @@ def begin(folder: RunFolder, asked: TrainConfig, *, resume: bool, overwrite: boo
             raise UsageError(f"there is no run in {folder.path} to resume: leave --resume out to begin one")
         return Beginning(asked, resumed=False)
     if overwrite:
-        _delete(folder)
+        if first_process():
+            _delete(folder)
         return Beginning(asked, resumed=False)
     stored = read_config(folder)
     if not resume and (found := differences(asked, stored)):

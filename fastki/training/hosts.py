@@ -99,6 +99,23 @@ def join(hosts: Hosts, patience: int = _PATIENCE) -> None:
         raise UsageError(f"the processes did not meet at coordinator {hosts.coordinator}: {reason}") from error
 
 
+def first_process() -> bool:
+    """Whether this one writes what all have in common."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def wait_for_all(place: str) -> None:
+    """Go on when every process has come to ``place``, a name; one process alone waits for nobody."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(place)
+
+
 def leave() -> None:
     """Part from the other processes, when all are done."""
     import jax

@@ -1,8 +1,4 @@
-"""The loop of training: data, step, log, save. Everything that it decides is decided elsewhere.
-
-A step's numbers are fetched when the next step has been handed to the device, so that the device never waits for the
-host to write them down.
-"""
+"""A run of training: data, step, log, save. Everything that it decides is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -11,10 +7,9 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
-import numpy as np
 
 from fastki.errors import UsageError
 from fastki.model.checkpoint import LoadReport
@@ -24,17 +19,20 @@ from fastki.training.card import save_assets
 from fastki.training.checkpoint import Checkpoints, Keep
 from fastki.training.device import device_prefetch
 from fastki.training.failure import note_failure
+from fastki.training.gradients import Metrics
+from fastki.training.hosts import any_process, first_process
 from fastki.training.initial import initial_params
 from fastki.training.interruption import Interruption
 from fastki.training.loader import Loader, open_loader
 from fastki.training.mesh import abstract, batch_sharding, check_batch, make_mesh, replicated, tree_shardings
-from fastki.training.metrics import MetricsLog
+from fastki.training.metrics import HELDOUT, MetricsLog
 from fastki.training.objective import Given, make_objective
 from fastki.training.prepare import Setup
 from fastki.training.run_folder import RunFolder
 from fastki.training.space import check_space, tree_bytes
 from fastki.training.state import TrainState, create_state, inference_params
 from fastki.training.step import Step, compile_step, make_step
+from fastki.training.stepping import Stepping
 from fastki.training.waiting import Waiting
 
 
@@ -146,31 +144,26 @@ def train(machinery: Machinery, watcher: Watcher, *, evaluate: Evaluate | None =
     config, folder = machinery.setup.config, machinery.folder
     keep = Keep(config.save.keep, config.save.keep_period)
     with Checkpoints(folder.checkpoints, keep) as checkpoints, machinery.loader as loader, Interruption() as stop:
-        state, first, loaded = _begin(machinery, checkpoints)
-        run = _Run(machinery, watcher, evaluate, checkpoints, first)
-        watcher.begun(first, config.steps)
+        begun = _begin(machinery, checkpoints)
+        run = _Run(machinery, watcher, evaluate, checkpoints, begun)
+        watcher.begun(begun.step, config.steps)
         with run:
-            state = run.steps(state, loader, stop)
-        return Outcome(
-            run.done, inference_params(state), stop.signal_name, loaded, loader.tally.report(), checkpoints.ignored
-        )
+            run.steps(loader, stop)
+        params = inference_params(run.stepping.state)
+        tally = loader.tally.report()
+        return Outcome(run.stepping.done, params, stop.signal_name, begun.loaded, tally, checkpoints.ignored)
 
 
 class _Run:
-    """The loop's own state: the numbers not yet fetched, and the logs."""
+    """What is done about a run's steps: the logs, the checkpoints, the measurements."""
 
     def __init__(
-        self,
-        machinery: Machinery,
-        watcher: Watcher,
-        evaluate: Evaluate | None,
-        checkpoints: Checkpoints,
-        first: int,
+        self, machinery: Machinery, watcher: Watcher, evaluate: Evaluate | None, checkpoints: Checkpoints, begun: _Begun
     ) -> None:
         self.machinery, self.watcher, self.evaluate, self.checkpoints = machinery, watcher, evaluate, checkpoints
         self.config = machinery.setup.config
-        self.done = self._timed = self._saved = first
-        self._pending: tuple[dict[str, Any], TrainingBatch] | None = None
+        self.stepping = Stepping(self._step, begun.state, self._note, done=begun.step)
+        self._timed = self._saved = begun.step
         self._waiting, self._began = Waiting(), time.perf_counter()
         self._since = self._began
         self._logs = contextlib.ExitStack()
@@ -178,107 +171,106 @@ class _Run:
         self._speed: MetricsLog | None = None
 
     def __enter__(self) -> _Run:
-        if jax.process_index() == 0:
+        if first_process():
             folder = self.machinery.folder
-            self._metrics = self._logs.enter_context(MetricsLog(folder.metrics, step=self.done))
-            self._speed = self._logs.enter_context(MetricsLog(folder.speed, step=self.done))
+            self._metrics = self._logs.enter_context(MetricsLog(folder.metrics, step=self.stepping.done))
+            self._speed = self._logs.enter_context(MetricsLog(folder.speed, step=self.stepping.done))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._logs.close()
 
-    def steps(self, state: TrainState, loader: Loader, stop: Interruption) -> TrainState:
+    def steps(self, loader: Loader, stop: Interruption) -> None:
         """Step by step until the end or a signal; the last state is saved."""
-        batch: TrainingBatch | None = None
-        if self.done < self.config.steps:
-            for batch in self._waiting.over(device_prefetch(loader, batch_sharding(self.machinery.mesh))):
-                state, metrics = self.machinery.step(state, Given(batch.batch, batch.has_actions))
-                self._note()
-                self.done, self._pending = self.done + 1, (metrics, batch)
-                self.checkpoints.check()
-                if self._all_stop(stop) or self.done >= self.config.steps:
-                    break
-                if self.done % self.config.save.every == 0:
-                    self._save(state, batch)
-                if self.config.save.eval_every is not None and self.done % self.config.save.eval_every == 0:
-                    self._measure(state)
+        save, batch = self.config.save, None
+        batches = self._waiting.over(device_prefetch(loader, batch_sharding(self.machinery.mesh)))
+        for batch in self.stepping.through(batches, self.config.steps):
+            self.checkpoints.check()
+            done = self.stepping.done
+            ended = done >= self.config.steps
+            # Before it is saved: a run that goes on from there has measured it already.
+            if save.eval_every is not None and (ended or done % save.eval_every == 0):
+                self._measure()
+            if any_process(stop.requested) or ended:  # All save the same step then.
+                break
+            if done % save.every == 0:
+                self._save(batch)
         if batch is not None:
-            self._save(state, batch)
-        return state
+            self._save(batch)
 
-    def _note(self) -> None:
-        """Fetch and write down the last step's numbers.
+    def _step(self, state: TrainState, batch: TrainingBatch) -> tuple[TrainState, Metrics]:
+        return self.machinery.step(state, Given(batch.batch, batch.has_actions))
+
+    def _note(self, step: int, numbers: dict[str, float], batch: TrainingBatch) -> None:
+        """Write down a step's numbers.
 
         Raises:
             TrainingError: they are not finite.
         """
-        if self._pending is None:
-            return
-        metrics, batch = self._pending
-        self._pending = None
         # Every host gets the same numbers, so that all of them stop together where one must.
-        numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        finite = numbers.pop("finite")
-        if not finite:
-            note_failure(self.machinery.folder.path, self.done, numbers, batch, self.checkpoints.steps().latest)
+        if not numbers.pop("finite"):
+            note_failure(self.machinery.folder.path, step, numbers, batch, self.checkpoints.steps().latest)
         if self._metrics is not None:
-            self._metrics.add({"step": self.done, **numbers})
-        self.watcher.stepped(self.done, numbers)
-        if self.done % self.config.save.log_every == 0:
-            self._time()
+            self._metrics.add({"step": step, **numbers})
+        self.watcher.stepped(step, numbers)
+        if step % self.config.save.log_every == 0:
+            self._time(step)
 
-    def _time(self) -> None:
+    def _time(self, step: int) -> None:
         now = time.perf_counter()
-        steps, self._timed = self.done - self._timed, self.done
+        steps, self._timed = step - self._timed, step
         rate = steps * self.config.loader.batch_size / max(now - self._since, 1e-9)
-        speed = Speed(self.done, rate, self._waiting.share, now - self._began)
+        speed = Speed(step, rate, self._waiting.share, now - self._began)
         self._since = now
         self._waiting.reset()
         if self._speed is not None:
             self._speed.add(dataclasses.asdict(speed))
         self.watcher.timed(speed)
 
-    def _save(self, state: TrainState, batch: TrainingBatch) -> None:
-        self._note()
-        if self.done == self._saved:
+    def _save(self, batch: TrainingBatch) -> None:
+        self.stepping.flush()
+        if self.stepping.done == self._saved:
             return
-        self._saved = self.checkpoints.save(state, loader=self.machinery.loader.get_state(batch), assets=self._assets)
+        self._saved = self.checkpoints.save(
+            self.stepping.state, loader=self.machinery.loader.get_state(batch), assets=self._assets
+        )
         self.watcher.saved(self._saved)
 
-    def _measure(self, state: TrainState) -> None:
-        self._note()
-        # The other hosts can't help: what is sharded over them is not here.
-        if self.evaluate is not None and jax.process_count() == 1:
-            self.watcher.evaluated(self.done, self.evaluate(inference_params(state)))
+    def _measure(self) -> None:
+        self.stepping.flush()
+        if self.evaluate is not None:  # All hosts measure the same together: each has a part of the parameters.
+            measured = self.evaluate(inference_params(self.stepping.state))
+            if self._metrics is not None:
+                named = {f"{HELDOUT}{name}": value for name, value in measured.items()}
+                self._metrics.add({"step": self.stepping.done, **named})
+            self.watcher.evaluated(self.stepping.done, measured)
             self._waiting.reset()
             self._since = time.perf_counter()
-            self._timed = self.done
+            self._timed = self.stepping.done
 
     def _assets(self, folder: Path) -> None:
         save_assets(folder, self.machinery.setup)
 
-    @staticmethod
-    def _all_stop(stop: Interruption) -> bool:
-        """Whether any host was told to stop: all save the same step then."""
-        if jax.process_count() == 1:
-            return stop.requested
-        from jax.experimental import multihost_utils
 
-        return bool(np.any(multihost_utils.process_allgather(np.array(stop.requested))))
-
-
-def _begin(machinery: Machinery, checkpoints: Checkpoints) -> tuple[TrainState, int, LoadReport | None]:
+class _Begun(NamedTuple):
     """The state to go on from, its step, and where new parameters are from."""
+
+    state: TrainState
+    step: int
+    loaded: LoadReport | None
+
+
+def _begin(machinery: Machinery, checkpoints: Checkpoints) -> _Begun:
     config = machinery.setup.config
     restored = checkpoints.restore(machinery.target)
     if restored is not None:
         if restored.step > config.steps:
             raise UsageError(f"{checkpoints.folder} is at step {restored.step}: give --steps {restored.step} or more")
         machinery.loader.set_state(restored.loader)
-        return restored.state, restored.step, None
+        return _Begun(restored.state, restored.step, None)
     params, loaded = initial_params(machinery.definition, config.init, config.seed, machinery.mesh, config.mesh)
     create = jax.jit(lambda params, key: create_state(config.recipe, params, key), out_shardings=machinery.shardings)
-    return create(params, jax.random.key(config.seed)), 0, loaded
+    return _Begun(create(params, jax.random.key(config.seed)), 0, loaded)
 
 
 def _loader(setup: Setup) -> Loader:

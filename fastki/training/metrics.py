@@ -12,6 +12,9 @@ from fastki.errors import DataError
 from fastki.files import write_text
 
 Row = Mapping[str, Any]
+HELDOUT = "heldout/"
+"""What the names of numbers begin with that were measured on held-out episodes, in lines of their own."""
+_BEST_OF = ("flow_loss", "nats_per_value")
 
 
 class MetricsLog:
@@ -61,6 +64,48 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 break
             raise DataError(f"{path} is damaged at line {number}: remove that line") from error
     return rows
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """A run's log with one row a step, what was measured after it included; empty where there is none.
+
+    Raises:
+        DataError: a line within is damaged.
+    """
+    merged: dict[int, dict[str, Any]] = {}
+    for row in read_rows(path) if path.is_file() else []:
+        merged.setdefault(row.get("step", 0), {}).update(row)
+    return list(merged.values())
+
+
+def learnt_from(row: Row) -> dict[str, Any]:
+    """The numbers of a row that are of training."""
+    return {name: value for name, value in row.items() if name != "step" and not name.startswith(HELDOUT)}
+
+
+def heldout_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The steps after which held-out episodes were measured, the numbers by their plain names.
+
+    >>> heldout_rows([{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "heldout/loss": 2.5}])
+    [{'step': 2, 'loss': 2.5}]
+    """
+    found = [{name.removeprefix(HELDOUT): row[name] for name in row if name.startswith(HELDOUT)} for row in rows]
+    return [{"step": row["step"], **numbers} for row, numbers in zip(rows, found, strict=True) if numbers]
+
+
+def best_and_last(measured: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Of the flow's loss and of nats per action value: the lowest, the last, and the steps that they are of.
+
+    >>> best_and_last([{"step": 5, "flow_loss": 0.5}, {"step": 10, "flow_loss": 0.75}])
+    {'flow_loss': {'best': 0.5, 'best_step': 5, 'last': 0.75, 'last_step': 10}}
+    """
+    found = {}
+    for name in _BEST_OF:
+        rows = [row for row in measured if name in row]
+        if rows:
+            best, last = min(rows, key=lambda row: row[name]), rows[-1]
+            found[name] = {"best": best[name], "best_step": best["step"], "last": last[name], "last_step": last["step"]}
+    return found
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:

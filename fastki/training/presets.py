@@ -135,7 +135,7 @@ def configured(base: TrainConfig, changes: dict[str, Any], settings: list[str]) 
 def _schedule_for(base: TrainConfig, steps: int) -> dict[str, Any]:
     """A schedule that spanned the run spans the shorter or longer one too."""
     schedule = base.recipe.schedule
-    if schedule.kind != "cosine" or schedule.decay_steps != base.steps:
+    if not schedule.spans or schedule.decay_steps != base.steps:
         return {}
     warmup = min(schedule.warmup_steps, max(1, steps // 10), steps - 1)
     resized = dataclasses.replace(schedule, decay_steps=max(steps, warmup + 1), warmup_steps=warmup)

@@ -4,7 +4,7 @@ config.toml        the whole configuration, resolved
 tokenizer/         of the actions, with its normaliser
 assets/            norm_stats.json, as openpi has it
 environment.json   versions, devices, and the command
-metrics.jsonl      a line a step; metrics.csv the same for a spreadsheet
+metrics.jsonl      a line a step, and one a measurement on held-out episodes; metrics.csv the same for a spreadsheet
 speed.jsonl        a line every few steps: examples a second, waiting
 checkpoints/STEP/  see fastki.training.steps
 evaluation/        what fastki eval found

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastki.errors import DataError
 from fastki.training.config import TrainConfig
-from fastki.training.metrics import read_rows
+from fastki.training.metrics import learnt_from, read_metrics, read_rows
 from fastki.training.run_folder import RunFolder, read_config
 from fastki.training.steps import Steps, find_steps
 
@@ -53,7 +53,7 @@ def summarize_run(path: Path) -> RunSummary:
     """
     folder = RunFolder(path)
     config = read_config(folder)
-    rows = read_rows(folder.metrics) if folder.metrics.is_file() else []
+    rows = read_metrics(folder.metrics)
     speeds = read_rows(folder.speed) if folder.speed.is_file() else []
     return RunSummary(
         path,
@@ -68,7 +68,7 @@ def summarize_run(path: Path) -> RunSummary:
 
 def _at_the_end(rows: list[dict[str, Any]]) -> dict[str, float]:
     last = rows[-_LAST:]
-    names = [name for name in (last[-1] if last else {}) if name != "step"]
+    names = list(learnt_from(last[-1])) if last else []
     return {name: float(np.mean([row[name] for row in last if name in row])) for name in names}
 
 

@@ -68,12 +68,12 @@ def make_step(loss_function: LossFunction, recipe: Recipe, mesh: Mesh, options: 
     return step
 
 
-def compile_step(step: Step, shardings: TrainState, mesh: Mesh) -> Step:
+def compile_step(step: Step, shardings: TrainState | NamedSharding, mesh: Mesh) -> Step:
     """The step jitted for the mesh. The state that it is given is given up: its memory becomes the new state's.
 
     Args:
         step: of :func:`make_step`.
-        shardings: of :func:`fastki.training.mesh.tree_shardings` for the state.
+        shardings: of :func:`fastki.training.mesh.tree_shardings` for the state, or one for all of it.
         mesh: whose devices share the batch.
     """
     return jax.jit(

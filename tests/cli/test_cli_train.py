@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -15,23 +12,7 @@ import pytest
 
 pytest.importorskip("flax")
 
-QUICK = (
-    "train",
-    "--data",
-    "synthetic:droid?episodes=8&size=28",
-    "--no-images",
-    "--batch-size",
-    "4",
-    "--steps",
-    "6",
-    "--set",
-    "network.size=dummy",
-    "--set",
-    "save.every=2",
-    "--set",
-    "save.log_every=2",
-)
-CODE = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
+from quick_training import QUICK, noted, started
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,24 +38,12 @@ def refused(cli):
     return call
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", CODE, *QUICK, *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for(folder: Path, steps: int) -> None:
     """Until the run in ``folder`` has noted so many steps."""
-    log, deadline = folder / "fastki-out/train/metrics.jsonl", time.monotonic() + 120
-    while time.monotonic() < deadline and (not log.is_file() or log.read_text().count("\n") < steps):
+    deadline = time.monotonic() + 120
+    while len(noted(folder)) < steps:
+        assert time.monotonic() < deadline, "the run makes no progress"
         time.sleep(0.02)
-    assert log.is_file(), "the run took no step"
 
 
 def metrics(folder: Path) -> str:

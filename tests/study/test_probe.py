@@ -16,12 +16,13 @@ import jax
 
 from fastki import FastTokenizer
 from fastki.data import Chunks, ChunkSpec, Normalizer
-from fastki.errors import UsageError
+from fastki.errors import TrainingError, UsageError
 from fastki.study import probe_model
 from fastki.study.ngram import ngram_nats
-from fastki.study.probe import ProbeResult, ProbeSettings, _batch, _order, run_probe
+from fastki.study.probe import ProbeResult, ProbeSettings, run_probe
 from fastki.study.probe_model import Batch, ModelShape
 from fastki.study.probe_rollout import roll_out
+from fastki.study.probe_training import batch_of, chunk_batches, recipe_of, train_probe
 from fastki.tokenizer.binning import BinningTokenizer
 from fastki.tokenizer.grammar import TokenGrammar
 from fastki.tokenizer.ragged import Ragged
@@ -31,8 +32,9 @@ from fastki.tokenizer.rules import AnyLength, FixedLength, rules_of
 HORIZON, DIMS = 4, 2
 
 
-@pytest.fixture(autouse=True)
-def _strict_arithmetic():
+@pytest.fixture
+def strict_arithmetic():
+    """For the network; Optax relies on promotion."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
 
@@ -99,7 +101,7 @@ def test_given_states_take_the_place_of_the_action_before():
     tokenizer = MAKERS["binning"]()
     train, test = shuffled(TRAIN, 0), shuffled(TEST, 1)
     hidden = [np.tanh(side.previous) @ np.array([[1.0, 5.0, 0.0], [-1.0, 5.0, 0.0]]) + 7 for side in (TRAIN, TEST)]
-    settings = ProbeSettings(steps=300)
+    settings = ProbeSettings(steps=400)
     told = run_probe(tokenizer, train, test, settings, train_states=hidden[0], test_states=hidden[1])
     untold = run_probe(tokenizer, train, test, settings)
     assert told.nats_per_value < 0.7 * untold.nats_per_value
@@ -123,12 +125,13 @@ def test_more_steps_learn_more():
     assert many < few
 
 
+@pytest.mark.usefixtures("strict_arithmetic")
 def test_untrained_it_knows_how_common_each_token_is():
     tokens = Ragged.from_list([[0, 0, 1], [0], [2, 0]])
     counts = np.array([4, 1, 1, 3])
     shape = shape_of(vocab_size=3, places=16)
     params = probe_model.init_params(shape, 0, counts)
-    batch = _batch(shape, tokens, np.zeros((3, DIMS), np.float32), np.arange(3))
+    batch = batch_of(shape, tokens, np.zeros((3, DIMS), np.float32), np.arange(3))
     expected = -np.log((counts + 1) / 13)
     found = np.asarray(probe_model.chunk_nll(params, batch, shape=shape))
     assert found == pytest.approx(
@@ -147,9 +150,10 @@ def network(shape: ModelShape, chunks: int = 5):
     params = jax.tree_util.tree_map(lambda leaf: leaf * 1.5 + np.float32(0.05), params)
     rows = [rng.integers(0, shape.vocab_size, size=length) for length in (0, 3, shape.places - 1, 7, 5)[:chunks]]
     states = rng.normal(size=(chunks, DIMS)).astype(np.float32)
-    return params, _batch(shape, Ragged.from_list(rows), states, np.arange(chunks))
+    return params, batch_of(shape, Ragged.from_list(rows), states, np.arange(chunks))
 
 
+@pytest.mark.usefixtures("strict_arithmetic")
 def test_the_future_and_the_padding_change_nothing():
     shape = shape_of(vocab_size=9, places=16)
     params, batch = network(shape)
@@ -162,6 +166,7 @@ def test_the_future_and_the_padding_change_nothing():
     np.testing.assert_allclose(before[1], probe_model.chunk_nll(params, alone, shape=shape)[0], rtol=1e-5)
 
 
+@pytest.mark.usefixtures("strict_arithmetic")
 def test_token_by_token_with_a_cache_is_the_same_network():
     shape = shape_of(vocab_size=9, places=16)
     params, batch = network(shape)
@@ -176,6 +181,7 @@ def test_token_by_token_with_a_cache_is_the_same_network():
     np.testing.assert_allclose(total, probe_model.chunk_nll(params, batch, shape=shape), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("strict_arithmetic")
 def test_many_logits_in_blocks_give_the_same_loss_and_gradient(monkeypatch):
     shape = shape_of(vocab_size=9, places=16)
     params, batch = network(shape)
@@ -194,6 +200,7 @@ def test_many_logits_in_blocks_give_the_same_loss_and_gradient(monkeypatch):
     jax.tree_util.tree_map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), slopes, pieces)
 
 
+@pytest.mark.usefixtures("strict_arithmetic")
 def test_both_ways_to_look_embeddings_up_learn_alike():
     results = []
     for by_product in (False, True):
@@ -206,19 +213,35 @@ def test_both_ways_to_look_embeddings_up_learn_alike():
     jax.tree_util.tree_map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
 
 
+def trained_on(settings: ProbeSettings):
+    """What training makes of a few chunks, the chunks, and the network's shape."""
+    shape = shape_of(vocab_size=9, places=16)
+    rng = np.random.default_rng(0)
+    tokens = Ragged.from_list([rng.integers(0, 9, size=length) for length in (0, 3, 15, 7)])
+    states = rng.normal(size=(4, DIMS)).astype(np.float32)
+    return *train_probe(shape, tokens, states, settings), (tokens, states), shape
+
+
 def test_a_step_of_adam_moves_by_the_rate():
     """Its first step is the rate times the gradient's sign (Kingma and Ba 2015, section 2.1)."""
-    shape = shape_of(vocab_size=9, places=16)
-    params, batch = network(shape)
-    after, _, loss = probe_model.train_step(
-        params, probe_model.start_moments(params), batch, np.float32(1), np.float32(0.01), shape=shape
-    )
-    moved = np.abs(np.asarray(after["layers"][0]["qkv"] - params["layers"][0]["qkv"]))
+    settings = ProbeSettings(steps=1, batch_size=4, width=32, learning_rate=0.01)
+    after, loss, (tokens, states), shape = trained_on(settings)
+    counts = np.append(np.bincount(tokens.values, minlength=9), 4)
+    before = probe_model.init_params(shape, 0, counts)
+    moved = np.abs(np.asarray(after["layers"]["0"]["qkv"] - before["layers"]["0"]["qkv"]))
     np.testing.assert_allclose(moved, 0.01, rtol=1e-2)
-    nll = np.asarray(probe_model.chunk_nll(params, batch, shape=shape)).mean()
-    assert float(loss) == pytest.approx(nll / (HORIZON * DIMS), rel=1e-5)
+    nll = np.asarray(probe_model.chunk_nll(before, batch_of(shape, tokens, states, np.arange(4)), shape=shape)).mean()
+    assert loss == pytest.approx(nll / (HORIZON * DIMS), rel=1e-5)
 
 
+def test_a_loss_that_is_no_number_stops_the_probe():
+    shape = shape_of(vocab_size=9, places=16)
+    states = np.full((2, DIMS), np.nan, np.float32)
+    with pytest.raises(TrainingError, match="the probe's loss at step 1 is not finite"):
+        train_probe(shape, Ragged.from_list([[1], [2]]), states, ProbeSettings(steps=2, width=32))
+
+
+@pytest.mark.usefixtures("strict_arithmetic")
 def test_networks_for_two_vocabularies_begin_alike():
     small, large = shape_of(vocab_size=9, places=16), shape_of(vocab_size=40, places=32)
     first, second = (
@@ -232,20 +255,26 @@ def test_networks_for_two_vocabularies_begin_alike():
 
 def test_every_chunk_comes_equally_often_and_in_the_same_order_for_every_cell():
     settings = ProbeSettings(steps=15, batch_size=4)
-    order = np.concatenate(list(_order(10, settings)))
-    assert order.shape == (60,)
-    assert np.bincount(order).tolist() == [6] * 10
-    np.testing.assert_array_equal(order, np.concatenate(list(_order(10, settings))))
-    assert [batch.shape for batch in _order(3, settings)] == [(4,)] * 15
+    seen = []
+    for shape, width in ((shape_of(vocab_size=9, places=16), 1), (shape_of(vocab_size=40, places=32), 9)):
+        tokens = Ragged.from_list([[1] * width] * 10)
+        states = np.arange(10, dtype=np.float32)[:, None]  # Each says which chunk it is of.
+        seen.append(np.concatenate([b.states[:, 0] for b in chunk_batches(shape, tokens, states, settings)]))
+    assert np.bincount(seen[0].astype(int)).tolist() == [6] * 10
+    np.testing.assert_array_equal(*seen)
 
 
 def test_rates_rise_and_fall_to_near_zero():
-    rates = ProbeSettings(steps=100, learning_rate=0.01).rates()
-    assert rates.argmax() in (9, 10)
-    assert rates.max() == pytest.approx(0.01)
-    assert (np.diff(rates[10:]) < 0).all()
-    assert 0 < rates[-1] < 0.001
-    assert ProbeSettings(steps=1).rates() == pytest.approx([0.007])
+    def rates(**settings) -> np.ndarray:
+        budget = ProbeSettings(**settings)
+        return np.array([float(recipe_of(budget).schedule.rate()(step)) for step in range(budget.steps)])
+
+    found = rates(steps=100, learning_rate=0.01)
+    assert found.argmax() in (9, 10)
+    assert found.max() == pytest.approx(0.01)
+    assert (np.diff(found[10:]) < 0).all()
+    assert 0 < found[-1] < 0.001
+    assert rates(steps=1) == pytest.approx([0.007])
 
 
 def test_rules_follow_from_the_tokenizer():
@@ -262,6 +291,7 @@ def drawn_to(token: int, shape: ModelShape):
     return {**params, "bias": params["bias"].at[token].add(50.0)}
 
 
+@pytest.mark.usefixtures("strict_arithmetic")
 def test_rollouts_keep_the_rules_whatever_the_network_wants():
     states = np.zeros((3, DIMS), np.float32)
     fixed, shape = FixedLength(12, 8), shape_of(vocab_size=12, places=16)

@@ -60,18 +60,6 @@ def test_a_mistake_is_the_row_s_error(tmp_path):
     assert "max_token_len" in row["error"]
 
 
-def test_points_after_where_a_run_goes_on_are_measured_again(tmp_path):
-    curve = training_cells._Curve(tmp_path / "curve.jsonl")
-    curve.begun(0, 6)
-    for step in (2, 4, 6):
-        curve.evaluated(step, {"flow_loss": 1 / step})
-    later = training_cells._Curve(tmp_path / "curve.jsonl")
-    later.begun(4, 6)
-    assert [point["step"] for point in later.points()] == [2, 4]
-    later.evaluated(6, {"flow_loss": 0.5})
-    assert later.points()[-1] == {"step": 6, "flow_loss": 0.5}
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [("ki", "two or more"), ("ki,ki", "two or more"), ("ki,what", "what is no mode"), ("steps=1", "two or more")],
