@@ -31,7 +31,7 @@ _BLOCK, _MHA = r"PaliGemma/img/Transformer/encoderblock", "MultiHeadDotProductAt
 _STREAMS = {"": f"{_PALI}language_model.", "_1": f"{_BOTH}gemma_expert.model."}
 LM_HEAD = f"{_BOTH}paligemma.lm_head.weight"
 EXPERT_HEAD = f"{_BOTH}gemma_expert.lm_head.weight"
-"""An output layer that Gemma's class has and no π model uses: zeros, as LeRobot loads nothing where a name is absent."""
+"""An output layer that Gemma's class has and no π model uses: zeros, as LeRobot loads nothing if a name is absent."""
 _T: Groups = ((1,), (0,))
 _TABLE = "PaliGemma/llm/embedder/input_embedding"
 
