@@ -117,7 +117,7 @@ def _show(terminal: Terminal, source: Source, options: ExportOptions, done: Expo
 
     terminal.show(export_facts(source, options.system, done))
     if done.compared:
-        terminal.show("", compared_table(done.compared), "")
+        terminal.show("", compared_table(done.compared))
     for note in done.notes:
         terminal.note(f"note: {note}")
     terminal.files([done.folder, done.folder / "README.md"])

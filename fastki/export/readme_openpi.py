@@ -43,7 +43,7 @@ Into `_CONFIGS`, with the inputs and outputs of your robot (DROID's here):
 ```python
 TrainConfig(
     name="from_fastki",
-    model={_model(source, card)},
+    model={_model(source, card, place)},
     data=SimpleDataConfig(
         assets=AssetsConfig(assets_dir="{place}/assets", asset_id="{source.asset_id}"),
         data_transforms=lambda model: _transforms.Group(
@@ -57,15 +57,15 @@ TrainConfig(
 ```"""
 
 
-def _model(source: Source, card: PolicyCard) -> str:
+def _model(source: Source, card: PolicyCard, place: str) -> str:
     model = card.model
     shape = f"action_dim={model.action_dim}, action_horizon={model.action_horizon}, max_token_len={model.max_token_len}"
     if model.kind == "pi0_fast":
-        path = source.published or "TOKENIZER"
+        path = source.published or f"{place}/tokenizer"
         return f"""pi0_fast.Pi0FASTConfig(
         {shape},
-        fast_model_tokenizer=FASTTokenizer,
-        fast_model_tokenizer_kwargs={{"fast_tokenizer_path": "{path}"}},  # the folder tokenizer/ of this export
+        fast_model_tokenizer=_tokenizer.FASTTokenizer,
+        fast_model_tokenizer_kwargs={{"fast_tokenizer_path": "{path}"}},
     )"""
     return f"pi0_config.Pi0Config({'pi05=True, ' if model.kind == 'pi05' else ''}{shape}{_variants(model)})"
 
@@ -94,5 +94,10 @@ from openpi.models.tokenizer import FASTTokenizer
 tokenizer = FASTTokenizer(fast_tokenizer_path="{path}")
 ```
 
-openpi uses it in π0-FAST: `Pi0FASTConfig(fast_model_tokenizer=FASTTokenizer, fast_model_tokenizer_kwargs=\
-{{"fast_tokenizer_path": "{path}"}})`. Its π0.5 acts by the flow and needs none."""
+openpi uses it in π0-FAST, whose configuration takes it:
+
+```python
+Pi0FASTConfig(fast_model_tokenizer=FASTTokenizer, fast_model_tokenizer_kwargs={{"fast_tokenizer_path": "{path}"}})
+```
+
+Its π0.5 acts by the flow and needs none."""

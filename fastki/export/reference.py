@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import importlib.util
 import json
 import os
@@ -82,8 +83,10 @@ def ids_of(folder: Path, sample: Sample) -> tuple[list[list[int]], str]:
         return [one.tolist() for one in ids], "fastki, as transformers is not installed"
     with tempfile.TemporaryDirectory() as scratch:
         arrays, result = Path(scratch, "chunks.npz"), Path(scratch, "ids.json")
-        more = {} if sample.previous is None else {"previous": sample.previous}
-        np.savez(arrays, chunks=sample.chunks, **more)
+        if sample.previous is None:
+            np.savez(arrays, chunks=sample.chunks)
+        else:
+            np.savez(arrays, chunks=sample.chunks, previous=sample.previous)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": scratch}
         command = [sys.executable, "-c", _CODE, str(folder.absolute()), str(arrays), str(result)]
         try:

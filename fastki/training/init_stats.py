@@ -54,9 +54,10 @@ class GivenStats:
         if len(stats) < dims:
             raise UsageError(f"{self.where} has {len(stats)} dimensions of {key}, and the data have {dims}")
         method = options.norm if key == "actions" else "quantile"
-        cut = {name: None if (value := getattr(stats, name)) is None else value[:dims] for name in vars(stats)}
-        self._require_width(key, NormStats(**cut), method)
-        return Normalizer(method, NormStats(**cut), clip=options.clip and key == "actions")
+        quantiles = [None if one is None else one[:dims] for one in (stats.q01, stats.q99)]
+        cut = NormStats(stats.mean[:dims], stats.std[:dims], *quantiles)
+        self._require_width(key, cut, method)
+        return Normalizer(method, cut, clip=options.clip and key == "actions")
 
     def _require_width(self, key: str, stats: NormStats, method: Method) -> None:
         """UsageError where a dimension would be divided by nothing."""
@@ -123,6 +124,8 @@ def init_note(config: TrainConfig, dataset: Dataset, own: Mapping[str, NormStats
     words = [text for key in own if key in theirs and (text := _difference(key, own[key], theirs[key]))]
     if not words:
         return None
+    if any(len(theirs[key]) < len(own[key]) for key in own if key in theirs):
+        return f"{place} has statistics of other dimensions than this run ({' and '.join(words)})"
     return (
         f"{place} normalises otherwise than this run ({' and '.join(words)}), so that its weights have learnt other "
         f"units: --set tokenizer.norm_stats={INIT} takes its statistics"

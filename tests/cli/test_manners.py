@@ -31,6 +31,7 @@ RUNS = {
         *["--set", "network.size=dummy", "--set", "tokenizer.fit.tokenizer.vocab_size=64"],
     ],
     "eval": ["run", "--max-frames", "8"],
+    "export": ["tok", "--overwrite"],
     "report": ["tok"],
     "doctor": [],
 }

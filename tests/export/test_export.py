@@ -1,0 +1,244 @@
+"""Exports of a tokenizer and of a run: what lies in them, that it is read back, and that damage is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("flax")
+pytest.importorskip("safetensors")
+
+import orbax.checkpoint as ocp
+import safetensors.numpy
+from dummy_run import train_dummy
+from etils import epath
+
+from fastki import FastTokenizer
+from fastki.data.norm_stats import load_norm_stats, save_norm_stats
+from fastki.errors import UsageError
+from fastki.export import reference
+from fastki.export.check import check_export
+from fastki.export.lerobot_files import policy_config, postprocessor, preprocessor
+from fastki.export.name_map import EXPERT_HEAD, LM_HEAD
+from fastki.export.notes import fits_pi05, lerobot_notes, openpi_notes
+from fastki.export.readme_openpi import openpi_readme
+from fastki.export.run import SYSTEMS, ExportOptions, export
+from fastki.export.source import checked_asset, policy_source, tokenizer_source
+from fastki.export.weights import read_weights
+from fastki.model.config import LoraConfig
+from fastki.model.params import flatten
+
+
+@pytest.fixture(autouse=True)
+def no_second_python(monkeypatch):
+    """Ids are read by fastki here; tests/cli/test_export_cli.py has AutoProcessor read them."""
+    monkeypatch.setattr(reference.importlib.util, "find_spec", lambda _: None)
+
+
+def read_as_openpi(folder):
+    """The tree that openpi's ``restore_params`` gets: everything under ``params``, as NumPy arrays."""
+    arrays = ocp.RestoreArgs(restore_type=np.ndarray)
+    metadata = ocp.PyTreeCheckpointHandler().metadata(epath.Path(folder / "params")).tree
+    item = {"params": metadata["params"]}
+    with ocp.PyTreeCheckpointer() as reader:
+        restored = reader.restore(
+            folder / "params",
+            ocp.args.PyTreeRestore(item=item, restore_args=jax.tree.map(lambda _: arrays, item)),
+        )
+    return flatten(restored["params"])
+
+
+def weights_of(source):
+    return read_weights(source.checkpoint, source.card.model, source.card.layout, lambda *_: None)
+
+
+def test_openpi_reads_the_weights_the_statistics_and_nothing_else(dummy_source, tmp_path):
+    done = export(dummy_source, ExportOptions("openpi", tmp_path / "out", check=True))
+    assert done.same
+    assert [row.what for row in done.compared] == ["weights", "statistics of droid", "token ids"]
+    found, wanted = read_as_openpi(tmp_path / "out"), weights_of(dummy_source)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    stats = load_norm_stats(tmp_path / "out/assets/droid")
+    assert list(stats) == ["state", "actions"]
+    np.testing.assert_array_equal(stats["actions"].q99, dummy_source.tokenizer.normalizer.stats.q99)
+
+
+def test_the_weights_are_the_average_where_one_is_kept(tmp_path):
+    setup = train_dummy(tmp_path / "run", "recipe.ema_decay=0.5")
+    assert setup.config.recipe.ema_decay == 0.5
+    step = tmp_path / "run/checkpoints/3"
+    export(policy_source(step, "run", None), ExportOptions("openpi", tmp_path / "out"))
+    found = read_as_openpi(tmp_path / "out")
+    metadata = ocp.PyTreeCheckpointHandler().metadata(epath.Path(step / "train_state")).tree
+    own = ocp.PyTreeCheckpointer().restore(
+        step / "train_state",
+        ocp.args.PyTreeRestore(
+            metadata, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
+        ),
+    )
+    name = "action_in_proj/kernel"
+    assert (found[name] != flatten(own["params"])[name]).any()
+
+
+def test_lerobot_gets_every_weight_once_and_the_way_back(dummy_source, tmp_path):
+    done = export(dummy_source, ExportOptions("lerobot", tmp_path / "out", check=True))
+    assert done.same
+    tensors = safetensors.numpy.load_file(tmp_path / "out/model.safetensors")
+    document = json.loads((tmp_path / "out/name_map.json").read_text())
+    assert tensors.keys() == document["arrays"].keys() | document["zeros"].keys()
+    assert {value.dtype for value in tensors.values()} == {np.dtype(np.float32)}
+    weights = weights_of(dummy_source)
+    np.testing.assert_array_equal(tensors[LM_HEAD], weights["PaliGemma/llm/embedder/input_embedding"])
+    assert tensors[EXPERT_HEAD].shape == (len(tensors[LM_HEAD]), weights["action_in_proj/kernel"].shape[1])
+    assert not tensors[EXPERT_HEAD].any()
+    np.testing.assert_array_equal(tensors["action_in_proj.weight"], weights["action_in_proj/kernel"].T)
+    stats = json.loads((tmp_path / "out/stats.json").read_text())
+    assert {name: len(one["q01"]) for name, one in stats.items()} == {"observation.state": 8, "action": 8}
+    state = safetensors.numpy.load_file(tmp_path / "out/policy_preprocessor_step_2_normalizer_processor.safetensors")
+    np.testing.assert_allclose(state["action.q01"], stats["action"]["q01"], rtol=1e-6)
+    assert not (tmp_path / "out/config.json").exists()  # LeRobot has no such size.
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_tokenizer_has_no_weights(system, fitted_sample, tmp_path):
+    done = export(tokenizer_source(str(fitted_sample), "my/arm"), ExportOptions(system, tmp_path / "out", check=True))
+    assert done.same
+    assert [row.what for row in done.compared] == ["statistics of my/arm", "token ids"]
+    loaded = FastTokenizer.load(tmp_path / "out/tokenizer")
+    chunks = np.random.default_rng(0).normal(size=(4, loaded.horizon, loaded.action_dim)) * 0.3
+    ours = FastTokenizer.load(fitted_sample).encode(chunks)
+    assert [one.tolist() for one in loaded.encode(chunks)] == [one.tolist() for one in ours]
+    assert not {"params", "model.safetensors"} & {path.name for path in (tmp_path / "out").iterdir()}
+    readme = (tmp_path / "out/README.md").read_text()
+    assert f"{tmp_path}/out/tokenizer" in readme
+
+
+@pytest.fixture
+def exported(dummy_source, tmp_path):
+    """Both exports, their weights, and what compares them."""
+    weights = weights_of(dummy_source)
+    for system in SYSTEMS:
+        export(dummy_source, ExportOptions(system, tmp_path / system))
+
+    def differing(system):
+        rows = check_export(tmp_path / system, system, dummy_source, weights)
+        return {row.what: row.found for row in rows if not row.same}
+
+    return tmp_path, weights, differing
+
+
+def test_other_weights_are_found(exported, dummy_source):
+    place, weights, differing = exported
+    weights["time_mlp_in/bias"] = weights["time_mlp_in/bias"] + np.float32(1e-7)
+    for system in SYSTEMS:
+        assert differing(system) == {"weights": "time_mlp_in/bias has other values"}
+    del weights["time_mlp_in/bias"]
+    assert differing("openpi") == {"weights": "time_mlp_in/bias is in one of the two alone"}
+
+
+def test_a_damaged_export_is_found(exported):
+    place, _, differing = exported
+    path = place / "lerobot/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    stats = place / "openpi/assets/droid/norm_stats.json"
+    stats.write_text(stats.read_text().replace('"q01": [\n', '"q01": [\n        9.5,\n', 1))
+    code = place / "openpi/tokenizer/processing_fastki.py"
+    code.write_text(code.read_text() + "\nraise SystemExit('run')\n")
+    assert "model.safetensors is damaged" in differing("lerobot")["weights"]
+    found = differing("openpi")
+    assert "damaged" in found["statistics of droid"]
+    assert "is not the code that fastki writes, so it is not run" in found["token ids"]
+
+
+def test_other_statistics_and_ids_are_found(exported, fitted_sample):
+    place, _, differing = exported
+    for file in ("stats.json", "policy_postprocessor_step_0_unnormalizer_processor.safetensors"):
+        (place / "lerobot" / file).unlink()
+    stats = load_norm_stats(place / "openpi/assets/droid")
+    moved = dataclasses.replace(stats["actions"], mean=stats["actions"].mean + 1)
+    save_norm_stats(place / "openpi/assets/droid", {**stats, "actions": moved})
+    shutil.rmtree(place / "openpi/tokenizer")
+    shutil.copytree(fitted_sample, place / "openpi/tokenizer")
+    found = differing("openpi")
+    assert found["statistics of droid"] == "mean of actions differs"
+    assert "have other ids by fastki" in found["token ids"]
+    assert "is missing" in differing("lerobot")["statistics of droid"]
+
+
+def test_low_rank_additions_are_merged_where_openpi_has_no_such_variant(tmp_path):
+    setup = train_dummy(tmp_path / "run", "network.backbone_lora.rank=2", "network.backbone_lora.alpha=4.0")
+    assert setup.model.backbone_lora == LoraConfig(2, 4.0)
+    source = policy_source(tmp_path / "run/checkpoints/3", "run", "mine")
+    done = export(source, ExportOptions("openpi", tmp_path / "out", check=True))
+    assert done.same
+    assert any("rank 2, alpha 4) are merged into the weights" in note for note in done.notes)
+    assert not any("lora" in name for name in read_as_openpi(tmp_path / "out"))
+    assert (tmp_path / "out/assets/mine/norm_stats.json").is_file()
+
+
+def test_a_whole_pi05_needs_no_word_of_warning(pi05_source):
+    assert fits_pi05(pi05_source.card)
+    assert openpi_notes(pi05_source) == ()
+    assert len(lerobot_notes(pi05_source)) == 1  # Of min and max.
+    text = openpi_readme(pi05_source, (), "/there")
+    assert "Pi0Config(pi05=True, action_dim=32, action_horizon=16, max_token_len=200)" in text
+    assert "--policy.dir=/there" in text
+
+
+def test_openpis_lora_variants_and_pi0_fast_are_named_in_the_lines(pi05_source):
+    lora = {"backbone_lora": LoraConfig(16, 16.0), "expert_lora": LoraConfig(32, 32.0)}
+    card = dataclasses.replace(pi05_source.card, model=dataclasses.replace(pi05_source.card.model, **lora))
+    source = dataclasses.replace(pi05_source, card=card)
+    text = openpi_readme(source, (), "/there")
+    assert 'paligemma_variant="gemma_2b_lora", action_expert_variant="gemma_300m_lora"' in text
+    assert sum("kept: they are those of openpi" in note for note in openpi_notes(source)) == 2
+    fast = dataclasses.replace(card, model=dataclasses.replace(pi05_source.card.model, kind="pi0_fast"), mode="fast")
+    text = openpi_readme(dataclasses.replace(source, card=fast), (), "/there")
+    assert 'fast_model_tokenizer_kwargs={"fast_tokenizer_path": "/there/tokenizer"}' in text
+    assert "pi0_fast.Pi0FASTConfig(" in text
+
+
+def test_lerobots_policy_and_processors_are_of_the_run(pi05_source):
+    card = pi05_source.card
+    config = policy_config(pi05_source, card)
+    assert (config["type"], config["chunk_size"], config["max_action_dim"]) == ("pi05", 16, 32)
+    assert config["normalization_mapping"] == {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILES"}
+    assert config["output_features"] == {"action": {"type": "ACTION", "shape": [8]}}
+    assert config["input_features"]["observation.state"] == {"type": "STATE", "shape": [8]}
+    steps = preprocessor(pi05_source, card)["steps"]
+    place = [step["registry_name"] for step in steps].index("normalizer_processor")
+    assert steps[place]["state_file"] == f"policy_preprocessor_step_{place}_normalizer_processor.safetensors"
+    assert postprocessor(pi05_source, card)["steps"][0]["config"]["features"] == config["output_features"]
+
+
+def test_a_place_that_is_taken_stays_as_it_is(fitted_sample, tmp_path):
+    source = tokenizer_source(str(fitted_sample), None)
+    export(source, ExportOptions("openpi", tmp_path / "out"))
+    with pytest.raises(UsageError, match="holds an export: give --overwrite"):
+        export(source, ExportOptions("lerobot", tmp_path / "out"))
+    export(source, ExportOptions("lerobot", tmp_path / "out", overwrite=True))
+    assert (tmp_path / "out/stats.json").is_file()
+    assert not (tmp_path / "out/assets").exists()
+    with pytest.raises(UsageError, match="holds no export: choose another --out"):
+        export(source, ExportOptions("openpi", fitted_sample, overwrite=True))
+
+
+def test_too_little_room_is_found_before_anything_is_written(dummy_source, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    with pytest.raises(UsageError, match="the export needs .* make room, or choose another --out"):
+        export(dummy_source, ExportOptions("openpi", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asset", ["../up", "/root", "", "a//b", "a/..", "."])
+def test_an_asset_id_stays_inside(asset):
+    with pytest.raises(UsageError, match="is no name"):
+        checked_asset(asset)
