@@ -16,7 +16,7 @@ pytest.importorskip("safetensors")
 
 import orbax.checkpoint as ocp
 import safetensors.numpy
-from dummy_run import train_dummy
+from dummy_run import dummy_setup, random_policy
 from etils import epath
 
 from fastki import FastTokenizer
@@ -31,8 +31,10 @@ from fastki.export.readme_openpi import openpi_readme
 from fastki.export.run import SYSTEMS, ExportOptions, export
 from fastki.export.source import checked_asset, policy_source, tokenizer_source
 from fastki.export.weights import read_weights
+from fastki.model.checkpoint_save import save_openpi
 from fastki.model.config import LoraConfig
 from fastki.model.params import flatten
+from fastki.training.run_folder import RunFolder, read_config
 
 
 @pytest.fixture(autouse=True)
@@ -71,19 +73,13 @@ def test_openpi_reads_the_weights_the_statistics_and_nothing_else(dummy_source, 
     np.testing.assert_array_equal(stats["actions"].q99, dummy_source.tokenizer.normalizer.stats.q99)
 
 
-def test_the_weights_are_the_average_where_one_is_kept(tmp_path):
-    setup = train_dummy(tmp_path / "run", "recipe.ema_decay=0.5")
-    assert setup.config.recipe.ema_decay == 0.5
-    step = tmp_path / "run/checkpoints/3"
-    export(policy_source(step, "run", None), ExportOptions("openpi", tmp_path / "out"))
-    found = read_as_openpi(tmp_path / "out")
-    metadata = ocp.PyTreeCheckpointHandler().metadata(epath.Path(step / "train_state")).tree
-    own = ocp.PyTreeCheckpointer().restore(
-        step / "train_state",
-        ocp.args.PyTreeRestore(
-            metadata, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
-        ),
-    )
+def test_the_weights_are_the_average_and_not_those_that_training_goes_on_from(dummy_source, trained_once, tmp_path):
+    assert read_config(RunFolder(trained_once)).recipe.ema_decay == 0.99
+    export(dummy_source, ExportOptions("openpi", tmp_path / "out"))
+    found, place = read_as_openpi(tmp_path / "out"), epath.Path(trained_once / "checkpoints/3/train_state")
+    metadata = ocp.PyTreeCheckpointHandler().metadata(place).tree
+    arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
+    own = ocp.PyTreeCheckpointer().restore(place, ocp.args.PyTreeRestore(metadata, restore_args=arrays))
     name = "action_in_proj/kernel"
     assert (found[name] != flatten(own["params"])[name]).any()
 
@@ -136,7 +132,7 @@ def exported(dummy_source, tmp_path):
 
 
 def test_other_weights_are_found(exported, dummy_source):
-    place, weights, differing = exported
+    _, weights, differing = exported
     weights["time_mlp_in/bias"] = weights["time_mlp_in/bias"] + np.float32(1e-7)
     for system in SYSTEMS:
         assert differing(system) == {"weights": "time_mlp_in/bias has other values"}
@@ -174,14 +170,17 @@ def test_other_statistics_and_ids_are_found(exported, fitted_sample):
 
 
 def test_low_rank_additions_are_merged_where_openpi_has_no_such_variant(tmp_path):
-    setup = train_dummy(tmp_path / "run", "network.backbone_lora.rank=2", "network.backbone_lora.alpha=4.0")
+    setup = dummy_setup("network.backbone_lora.rank=2", "network.backbone_lora.alpha=4.0")
     assert setup.model.backbone_lora == LoraConfig(2, 4.0)
-    source = policy_source(tmp_path / "run/checkpoints/3", "run", "mine")
+    policy = random_policy(setup, tmp_path / "step/assets")
+    save_openpi(tmp_path / "step", policy.params)
+    source = policy_source(tmp_path / "step", "run", "mine")
     done = export(source, ExportOptions("openpi", tmp_path / "out", check=True))
     assert done.same
     assert any("rank 2, alpha 4) are merged into the weights" in note for note in done.notes)
     assert not any("lora" in name for name in read_as_openpi(tmp_path / "out"))
     assert (tmp_path / "out/assets/mine/norm_stats.json").is_file()
+    assert export(source, ExportOptions("lerobot", tmp_path / "other", check=True)).same
 
 
 def test_a_whole_pi05_needs_no_word_of_warning(pi05_source):
@@ -233,7 +232,7 @@ def test_a_place_that_is_taken_stays_as_it_is(fitted_sample, tmp_path):
 
 def test_too_little_room_is_found_before_anything_is_written(dummy_source, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
-    with pytest.raises(UsageError, match="the export needs .* make room, or choose another --out"):
+    with pytest.raises(UsageError, match=r"the export needs .* make room, or choose another --out"):
         export(dummy_source, ExportOptions("openpi", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
