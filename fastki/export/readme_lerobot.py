@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from fastki import __version__
 from fastki.export.source import Source
+from fastki.export.words import in_python, in_shell, listed, one_line
 
 
 def lerobot_readme(source: Source, notes: tuple[str, ...], place: str, *, runs: bool) -> str:
     """Of the folder that will lie at ``place``; ``runs``: LeRobot's pi05 can be made of it."""
     what = "tokenizer" if source.card is None else "policy"
-    parts = [f"# {source.name} for LeRobot\n\nA {what}, exported by fastki {__version__}.", _contents(source, runs)]
-    if notes:
-        parts.append("## What LeRobot can't do, or has to be told\n\n" + "\n".join(f"- {note}" for note in notes))
+    parts = [
+        f"# {one_line(source.name)} for LeRobot\n\nA {what}, exported by fastki {__version__}.",
+        _contents(source, runs),
+    ]
+    parts.append(listed("What LeRobot can't do, or has to be told", notes))
     if runs:
         parts.append(_load(place))
     parts.append(_fast(source, place))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _contents(source: Source, runs: bool) -> str:
@@ -44,13 +47,13 @@ def _load(place: str) -> str:
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.policies.pi05.modeling_pi05 import PI05Policy
 
-policy = PI05Policy.from_pretrained("{place}")
-preprocess, postprocess = make_pre_post_processors(policy.config, pretrained_path="{place}")
+policy = PI05Policy.from_pretrained({in_python(place)})
+preprocess, postprocess = make_pre_post_processors(policy.config, pretrained_path={in_python(place)})
 ```"""
 
 
 def _fast(source: Source, place: str) -> str:
-    path = source.published or f"{place}/tokenizer"
+    path = in_shell(source.published or f"{place}/tokenizer")
     return f"""## The tokenizer
 
 LeRobot's π0-FAST takes it, and loads its code only where that is trusted:
