@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastki.export.lora import kept_by_openpi
 from fastki.export.source import Source
-from fastki.sequence.layout import DEFAULT, Layout, open_layout
+from fastki.sequence.layout import DEFAULT, Layout, Segment, open_layout
 from fastki.sequence.options import SKIP
 from fastki.sequence.sizes import SIZES
 
@@ -98,7 +98,10 @@ def _acting(card: PolicyCard, system: str) -> Iterator[str]:
     """What makes a policy act otherwise there, weights or no."""
     if "paligemma" not in card.text.lower():
         yield f"it was trained on the text tokenizer {card.text}, and {system} gives the model PaliGemma's ids"
-    if _prompt(card.layout) != _prompt(open_layout(DEFAULT)):
+    if card.model.kind == "pi0":
+        if _prompt(card.layout) != (Segment("images"), Segment("prompt"), Segment("actions", loss="flow")):
+            yield f"its layout is {card.layout.name}, and {system} builds π0's: pictures, then the prompt alone"
+    elif _prompt(card.layout) != _prompt(open_layout(DEFAULT)):
         yield f"its layout is {card.layout.name}, and {system} builds π0.5's: pictures, then the prompt with the state"
     if card.mode == "fast" and card.model.kind != "pi0_fast":
         yield f"it was trained with --mode fast: its action expert knows nothing, and {system} acts by that"

@@ -13,6 +13,7 @@ from fastki.export.check import Compared, check_export
 from fastki.export.lora import Progress, Weights, kept_by_openpi, merge_lora, nbytes
 from fastki.export.notes import lerobot_notes, openpi_notes
 from fastki.export.source import Source
+from fastki.export.tensors import require_safetensors
 from fastki.export.write import MANIFEST, Writer, write_lerobot, write_openpi
 from fastki.files import atomic_folder, require_writable
 
@@ -84,6 +85,8 @@ def export(source: Source, options: ExportOptions, *, progress: Progress | None 
     """
     report: Progress = progress or (lambda *_: None)
     require_free(options.out, overwrite=options.overwrite)
+    if options.system == "lerobot":
+        require_safetensors()
     weights = _weights(source, options.system, report)
     if weights:
         from fastki.training.space import check_space

@@ -28,7 +28,7 @@ from fastki.export.readme_lerobot import lerobot_readme
 from fastki.export.readme_openpi import openpi_readme
 from fastki.export.source import Source
 from fastki.export.stats import lerobot_stats, openpi_stats
-from fastki.export.tensors import require_safetensors, write_tensors
+from fastki.export.tensors import write_tensors
 from fastki.files import write_text
 
 TOKENIZER, ASSETS, MANIFEST = "tokenizer", "assets", "export.json"
@@ -61,7 +61,6 @@ def write_lerobot(
     folder: Path, source: Source, weights: Weights, notes: tuple[str, ...], place: str, progress: Progress
 ) -> None:
     """Weights as safetensors with their map, statistics, the tokenizer, what LeRobot's pi05 is made of, a README."""
-    require_safetensors()
     card = source.card
     runs = card is not None and card.model.kind == "pi05" and fits_pi05(card)
     _lerobot_stats(folder, source)

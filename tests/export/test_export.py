@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -21,7 +22,7 @@ from etils import epath
 
 from fastki import FastTokenizer
 from fastki.data.norm_stats import load_norm_stats, save_norm_stats
-from fastki.errors import UsageError
+from fastki.errors import DataError, UsageError
 from fastki.export import reference
 from fastki.export.check import check_export
 from fastki.export.lerobot_files import policy_config, postprocessor, preprocessor
@@ -34,6 +35,7 @@ from fastki.export.weights import read_weights
 from fastki.model.checkpoint_save import save_openpi
 from fastki.model.config import LoraConfig
 from fastki.model.params import flatten
+from fastki.sequence.layout import PRESETS
 from fastki.training.run_folder import RunFolder, read_config
 
 
@@ -216,6 +218,84 @@ def test_lerobots_policy_and_processors_are_of_the_run(pi05_source):
     place = [step["registry_name"] for step in steps].index("normalizer_processor")
     assert steps[place]["state_file"] == f"policy_preprocessor_step_{place}_normalizer_processor.safetensors"
     assert postprocessor(pi05_source, card)["steps"][0]["config"]["features"] == config["output_features"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "words"),
+    [
+        ({"mode": "fast"}, {}, "its action expert knows nothing"),
+        ({"mode": "ki"}, {}, "no knowledge insulation"),
+        ({"action_norm": "zscore", "state_norm": "zscore"}, {}, "set DataConfig(use_quantile_norm=False)"),
+        ({"action_norm": "zscore"}, {}, "one way for both"),
+        ({"action_norm": "none"}, {}, "actions are not normalised"),
+        ({"slots": ()}, {}, "trained without pictures"),
+        ({"skip": 0, "mode": "ki"}, {}, "leave 0 ids of the text alone"),
+        ({"text": "byte"}, {}, "trained on the text tokenizer byte"),
+        ({"layout": PRESETS["images-fast"]}, {}, "its layout is images-fast"),
+        ({"layout": PRESETS["images-prompt-fast"]}, {"kind": "pi0"}, "builds π0's: pictures, then the prompt alone"),
+        ({}, {"vocab": 300_000}, "table of text has 300,000 rows"),
+        ({}, {"state_token": True}, "state_token_proj"),
+    ],
+)
+def test_what_openpi_can_not_do_is_said(pi05_source, changes, model, words):
+    card = dataclasses.replace(pi05_source.card, model=dataclasses.replace(pi05_source.card.model, **model), **changes)
+    found = openpi_notes(dataclasses.replace(pi05_source, card=card))
+    assert any(words in note for note in found), found
+    assert words in openpi_readme(dataclasses.replace(pi05_source, card=card), found, "/there")
+
+
+def test_what_a_tokenizer_wants_of_the_other_system_is_said(tmp_path):
+    from fastki import open_dataset
+    from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset
+
+    settings = FitSettings(vocab_size=128, bins=20, reference="previous")
+    options = FitOptions(settings, stride=4, dims="0:3", delta="0:2", clip=True)
+    fitted = fit_on_dataset(open_dataset("synthetic:droid?episodes=4"), options).tokenizer
+    source = tokenizer_source(str(fitted.save(tmp_path / "tok")), None)
+    for notes in (openpi_notes(source), lerobot_notes(source)):
+        text = "\n".join(notes)
+        for words in (
+            "--reference previous",
+            "were clipped",
+            "dimensions 0, 1 are relative to the state",
+            "0, 1, 2 of",
+        ):
+            assert words in text
+    assert export(source, ExportOptions("openpi", tmp_path / "out", check=True)).same
+
+
+def test_a_mixtures_statistics_are_called_as_its_datasets(tmp_path):
+    from fastki import open_dataset
+    from fastki.tokenizer import FitOptions, FitSettings, fit_on_mixture
+
+    lines = [
+        f'[[datasets]]\nuri = "synthetic:droid?episodes=4&seed={seed}"\nname = "{name}"\n'
+        for seed, name in enumerate("ab")
+    ]
+    (tmp_path / "mix.toml").write_text("\n".join(lines))
+    options = FitOptions(FitSettings(vocab_size=128, bins=20), stride=4)
+    fitted = fit_on_mixture(open_dataset(str(tmp_path / "mix.toml")), options).tokenizer
+    name = str(fitted.save(tmp_path / "tok"))
+    for system in SYSTEMS:
+        done = export(tokenizer_source(name, None), ExportOptions(system, tmp_path / system, check=True))
+        assert done.same
+        assert [row.what for row in done.compared] == ["statistics of a", "statistics of b", "token ids"]
+    with pytest.raises(UsageError, match="leave --asset-id out"):
+        tokenizer_source(name, "droid")
+
+
+def test_without_safetensors_the_message_has_the_command(fitted_sample, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(DataError, match=r"pip install 'fastki\[export\]'"):
+        export(tokenizer_source(str(fitted_sample), None), ExportOptions("lerobot", tmp_path / "out"))
+
+
+def test_a_published_tokenizer_needs_no_export(shared):
+    folders = [path.parent for path in (shared / "golden/fast").rglob("processor_config.json")]
+    if not folders:
+        pytest.skip("no published folder among the golden vectors")
+    with pytest.raises(UsageError, match="published FAST tokenizer, which openpi and LeRobot load as it is"):
+        tokenizer_source(str(folders[0]), None)
 
 
 def test_a_place_that_is_taken_stays_as_it_is(fitted_sample, tmp_path):
