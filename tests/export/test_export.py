@@ -268,10 +268,8 @@ def test_a_mixtures_statistics_are_called_as_its_datasets(tmp_path):
     from fastki import open_dataset
     from fastki.tokenizer import FitOptions, FitSettings, fit_on_mixture
 
-    lines = [
-        f'[[datasets]]\nuri = "synthetic:droid?episodes=4&seed={seed}"\nname = "{name}"\n'
-        for seed, name in enumerate("ab")
-    ]
+    data = "synthetic:droid?episodes=4&seed="
+    lines = [f'[[dataset]]\ndata = "{data}{seed}"\nname = "{name}"\n' for seed, name in enumerate("ab")]
     (tmp_path / "mix.toml").write_text("\n".join(lines))
     options = FitOptions(FitSettings(vocab_size=128, bins=20), stride=4)
     fitted = fit_on_mixture(open_dataset(str(tmp_path / "mix.toml")), options).tokenizer
