@@ -32,9 +32,14 @@ def _contents(source: Source, runs: bool) -> str:
         rows.append("| `config.json`, `policy_*processor.json` | for `PI05Policy.from_pretrained` and its processors |")
     if source.tokenizer is not None:
         rows.append("| `tokenizer/` | for `policy.action_tokenizer_name` |")
+    several = len(source.normalizers) > 1
+    places = [f"assets/{asset}/" if several else "" for asset in source.normalizers]
+    rows += [f"| `{place}stats.json` | statistics as in a dataset's `meta/stats.json` |" for place in places]
     rows += [
-        "| `stats.json` | statistics as in a dataset's `meta/stats.json` |",
-        "| `policy_*_normalizer_processor.safetensors` | the same as the state of LeRobot's normalisers |",
+        f"| `{place}policy_*normalizer_processor.safetensors` | the same as the state of LeRobot's normalisers |"
+        for place in places
+    ]
+    rows += [
         "| `export.json` | what it was made of |",
     ]
     return "\n".join(["| | |", "| --- | --- |", *rows])

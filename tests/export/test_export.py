@@ -32,6 +32,7 @@ from fastki.export.readme_openpi import openpi_readme
 from fastki.export.run import SYSTEMS, ExportOptions, export
 from fastki.export.source import checked_asset, policy_source, tokenizer_source
 from fastki.export.weights import read_weights
+from fastki.export.write import write_lerobot
 from fastki.model.checkpoint_save import save_openpi
 from fastki.model.config import LoraConfig
 from fastki.model.params import flatten
@@ -278,6 +279,7 @@ def test_a_mixtures_statistics_are_called_as_its_datasets(tmp_path):
         done = export(tokenizer_source(name, None), ExportOptions(system, tmp_path / system, check=True))
         assert done.same
         assert [row.what for row in done.compared] == ["statistics of a", "statistics of b", "token ids"]
+        assert "`assets/b/" in (tmp_path / system / "README.md").read_text()
     with pytest.raises(UsageError, match="leave --asset-id out"):
         tokenizer_source(name, "droid")
 
@@ -294,6 +296,21 @@ def test_a_published_tokenizer_needs_no_export(shared):
         pytest.skip("no published folder among the golden vectors")
     with pytest.raises(UsageError, match="published FAST tokenizer, which openpi and LeRobot load as it is"):
         tokenizer_source(str(folders[0]), None)
+
+
+def test_a_policy_that_lerobot_can_make_has_all_that_it_is_made_of(pi05_source, tmp_path):
+    weights = {"action_in_proj/kernel": np.ones((2, 3), np.float32)}
+    notes = lerobot_notes(pi05_source)
+    write_lerobot(tmp_path, pi05_source, dict(weights), notes, "/my place", lambda *_: None)
+    assert json.loads((tmp_path / "config.json").read_text()) == policy_config(pi05_source, pi05_source.card)
+    for name in ("policy_preprocessor", "policy_postprocessor"):
+        steps = json.loads((tmp_path / f"{name}.json").read_text())["steps"]
+        states = [step["state_file"] for step in steps if "state_file" in step]
+        assert len(states) == 1
+        assert (tmp_path / states[0]).is_file()
+    readme = (tmp_path / "README.md").read_text()
+    assert 'PI05Policy.from_pretrained("/my place")' in readme
+    assert "action_tokenizer_name='/my place/tokenizer'" in readme
 
 
 def test_a_place_that_is_taken_stays_as_it_is(fitted_sample, tmp_path):
