@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def check_export(folder: Path, system: str, source: Source, weights: Mapping[str
     for asset, found in source.normalizers.items():
         if found:
             dims = " and ".join(f"{key} [{one.action_dim}]" for key, one in found.items())
-            compare = _openpi_stats if openpi else _lerobot_stats
+            compare = partial(_openpi_stats, by_std=source.by_std) if openpi else _lerobot_stats
             place = folder / ASSETS / asset if openpi else stats_place(folder, source, asset)
             rows.append(_row(f"statistics of {asset}", dims, lambda c=compare, p=place, f=found: c(p, f)))
     if source.tokenizer is not None:
@@ -114,8 +115,8 @@ def _read_lerobot(folder: Path, weights: Mapping[str, NDArray[Any]]) -> Weights:
     return read
 
 
-def _openpi_stats(place: Path, normalizers: Mapping[str, Normalizer]) -> tuple[str, bool]:
-    read, wanted = load_norm_stats(place), openpi_stats(normalizers)
+def _openpi_stats(place: Path, normalizers: Mapping[str, Normalizer], *, by_std: bool) -> tuple[str, bool]:
+    read, wanted = load_norm_stats(place), openpi_stats(normalizers, by_std=by_std)
     if read.keys() != wanted.keys():
         return f"it has {', '.join(read)}", False
     for key, stats in wanted.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastki.export.lora import kept_by_openpi
 from fastki.export.source import Source
+from fastki.export.stats import is_native
 from fastki.sequence.layout import DEFAULT, Layout, Segment, open_layout
 from fastki.sequence.options import SKIP
 from fastki.sequence.sizes import SIZES
@@ -19,7 +20,7 @@ _PI05 = SIZES["pi05"]
 
 def openpi_notes(source: Source) -> tuple[str, ...]:
     """For openpi."""
-    return (*_tokenizer(source, "openpi"), *(() if source.card is None else _openpi(source.card)))
+    return (*_tokenizer(source, "openpi"), *_formula(source), *(() if source.card is None else _openpi(source.card)))
 
 
 def lerobot_notes(source: Source) -> tuple[str, ...]:
@@ -48,14 +49,18 @@ def _openpi(card: PolicyCard) -> Iterator[str]:
         if lora is not None:
             words = "kept: they are those of openpi's LoRA variant" if keep else "merged into the weights"
             yield f"the {name}'s low-rank additions (rank {lora.rank}, alpha {lora.alpha:g}) are {words}"
-    if "zscore" in (card.action_norm, card.state_norm):
-        if card.state_norm not in (None, card.action_norm):
-            one, other = card.action_norm, card.state_norm
-            yield f"actions are normalised by {one} and the state by {other}, and openpi has one way for both"
-        else:
-            yield "normalised by mean and standard deviation: set DataConfig(use_quantile_norm=False)"
-    if card.action_norm == "none":
-        yield "actions are not normalised: the statistics say so to openpi, and leave them as they are"
+
+
+def _formula(source: Source) -> Iterator[str]:
+    """Statistics that are not the data's own."""
+    for found in source.normalizers.values():
+        for key, one in found.items():
+            if not is_native(one, by_std=source.by_std):
+                theirs = "mean and standard deviation" if source.by_std else "quantiles"
+                yield (
+                    f"openpi normalises {key} by {theirs}, and this is by {one.method}: the statistics are such that "
+                    "its formula gives the same"
+                )
 
 
 def _lerobot(source: Source) -> Iterator[str]:

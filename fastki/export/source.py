@@ -47,6 +47,11 @@ class Source:
         return int(name) if name.isascii() and name.isdigit() else None
 
     @property
+    def by_std(self) -> bool:
+        """Whether openpi normalises it by mean and standard deviation: π0 alone."""
+        return self.card is not None and self.card.model.kind == "pi0"
+
+    @property
     def asset_id(self) -> str:
         """Of the first statistics."""
         return next(iter(self.normalizers), DEFAULT_ASSET)

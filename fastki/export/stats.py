@@ -19,9 +19,20 @@ MODES: dict[Method, str] = {"quantile": "QUANTILES", "minmax": "QUANTILES", "zsc
 """LeRobot's normalisation mode of each method."""
 
 
-def openpi_stats(normalizers: Mapping[str, Normalizer]) -> dict[str, NormStats]:
-    """What openpi's ``Normalize`` does the same with; where nothing is normalised, the statistics of no change."""
-    return {key: _unchanged(one) if one.method == "none" else one.stats for key, one in normalizers.items()}
+def openpi_stats(normalizers: Mapping[str, Normalizer], *, by_std: bool) -> dict[str, NormStats]:
+    """Statistics of which openpi's formula makes what the normaliser makes.
+
+    Args:
+        normalizers: by openpi's key.
+        by_std: openpi normalises this kind of model by mean and standard deviation (π0), not by quantiles (the others);
+            it can't be told otherwise.
+    """
+    return {key: one.stats if is_native(one, by_std=by_std) else _made(one) for key, one in normalizers.items()}
+
+
+def is_native(one: Normalizer, *, by_std: bool) -> bool:
+    """Whether openpi's formula is the normaliser's own."""
+    return one.method == "zscore" if by_std else one.method in ("quantile", "minmax")
 
 
 def lerobot_stats(normalizers: Mapping[str, Normalizer]) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -49,7 +60,15 @@ def lerobot_normalize(values: NDArray[Any], stats: Mapping[str, NDArray[Any]], m
     return (x - stats["mean"]) / (stats["std"] + 1e-8) if mode == "MEAN_STD" else x
 
 
-def _unchanged(one: Normalizer) -> NormStats:
-    """Both of openpi's maps of these give x again."""
-    zero = np.zeros(len(one.stats))
-    return NormStats(zero, zero + 1 - EPSILON, zero - 1, zero + 1 - EPSILON)
+def _made(one: Normalizer) -> NormStats:
+    """Statistics of which both of openpi's formulas make what the normaliser makes."""
+    stats = one.stats
+    if one.method == "zscore":
+        low, width = stats.mean - stats.std - EPSILON, 2 * (stats.std + EPSILON)
+    elif one.method == "none" or stats.q01 is None or stats.q99 is None:
+        low, width = np.full(len(stats), -1.0), np.full(len(stats), 2.0)
+        return NormStats(np.zeros(len(stats)), width / 2 - EPSILON, low, low + width - EPSILON)
+    else:
+        low, width = stats.q01, stats.q99 - stats.q01 + EPSILON
+        return NormStats(low + width / 2, width / 2 - EPSILON, stats.q01, stats.q99)
+    return NormStats(stats.mean, stats.std, low, low + width - EPSILON)

@@ -44,7 +44,7 @@ def write_openpi(
     """An openpi checkpoint with its assets, the tokenizer, and a README."""
     for asset, found in source.normalizers.items():
         if found:
-            save_norm_stats(folder / ASSETS / asset, openpi_stats(found))
+            save_norm_stats(folder / ASSETS / asset, openpi_stats(found, by_std=source.by_std))
     if weights:
         from fastki.model.checkpoint_save import save_openpi
         from fastki.model.params import nest

@@ -19,15 +19,19 @@ def openpi(values, stats, *, quantile):
     return (values - stats.mean) / (stats.std + 1e-6)
 
 
+@pytest.mark.parametrize("by_std", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_openpi_normalises_as_fastki(method):
+def test_openpi_normalises_as_fastki_by_either_formula(method, by_std):
     one = Normalizer.fit(VALUES, method=method)
-    stats = openpi_stats({"actions": one})["actions"]
-    wanted = one.normalize(VALUES)
-    found = openpi(VALUES, stats, quantile=method != "zscore")
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
-    if method == "none":
-        np.testing.assert_allclose(openpi(VALUES, stats, quantile=False), VALUES, rtol=1e-12)
+    stats = openpi_stats({"actions": one}, by_std=by_std)["actions"]
+    found = openpi(VALUES, stats, quantile=not by_std)
+    np.testing.assert_allclose(found, one.normalize(VALUES), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("method", "by_std"), [("quantile", False), ("minmax", False), ("zscore", True)])
+def test_where_the_formula_is_the_same_so_are_the_numbers(method, by_std):
+    one = Normalizer.fit(VALUES, method=method)
+    assert openpi_stats({"state": one}, by_std=by_std)["state"] is one.stats
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -21,7 +21,7 @@ DROID = "synthetic:droid?episodes=2&size=28"
 
 def stats(dims: int = 8, low: float = -1.0, high: float = 1.0) -> NormStats:
     zero = np.zeros(dims)
-    return NormStats(zero, zero + 1, zero + low, zero + high)
+    return NormStats(zero + (low + high) / 2, zero + (high - low) / 2, zero + low, zero + high)
 
 
 @pytest.fixture
@@ -101,6 +101,8 @@ def test_the_note_says_where_and_by_how_much(weights, droid):
     wider = init_note(config(weights), droid, {**same, "actions": stats(high=3.0)})
     assert "droid normalises otherwise than this run (actions by up to 50% of the range, in dimension 0)" in wider
     assert init_note(config(weights, "init"), droid, {**same, "actions": stats(high=3.0)}) is None
+    by_std = NormStats(np.zeros(8), np.ones(8), np.full(8, -0.7), np.full(8, 0.9))  # As an export of it may have it.
+    assert init_note(config(weights), droid, {"actions": by_std}) is None
     assert init_note(TrainConfig(), droid, same) is None
     assert init_note(config(weights / "x.npz"), droid, same) is None
 
