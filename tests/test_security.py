@@ -30,7 +30,7 @@ NEVER_CALLED = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"
 NEVER_METHODS = {"extract", "extractall"}
 PIPES = {Path("training/pipes.py")}
 """The module that sends objects to processes that fastki itself started, and receives theirs."""
-PROCESSES = {Path("report/doctor_machine.py")}
+PROCESSES = {Path("report/doctor_machine.py"), Path("export/reference.py")}
 """The modules that start processes of their own."""
 
 

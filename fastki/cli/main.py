@@ -13,6 +13,7 @@ import typer
 from fastki import __version__
 from fastki.cli.doctor import doctor
 from fastki.cli.eval import evaluate
+from fastki.cli.export import export
 from fastki.cli.fit import fit
 from fastki.cli.inspect import inspect
 from fastki.cli.layouts import layouts
@@ -42,6 +43,7 @@ app.command()(layouts)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(serve)
+app.command()(export)
 app.command()(inspect)
 app.command()(report)
 app.command()(doctor)

@@ -131,7 +131,7 @@ def resolve(
         tokenizer = None
     elif reading != OpenOptions():
         raise UsageError(f"how data are opened can be said only of DATA: give it, as `fastki {command} TOKENIZER DATA`")
-    folder = tokenizer or _last_fitted() or fit_sample(terminal)
+    folder = tokenizer or last_fitted() or fit_sample(terminal)
     return folder, load_tokenizer(folder), dataset
 
 
@@ -139,7 +139,7 @@ def _is_data(name: str) -> bool:
     return name.startswith("synthetic:") or Path(name).exists()
 
 
-def _last_fitted() -> str | None:
+def last_fitted() -> str | None:
     """The tokenizer that the last ``fastki fit`` in this folder wrote, as long as it is there."""
     if not LAST.is_file():
         return None

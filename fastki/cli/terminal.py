@@ -33,6 +33,9 @@ STAGES = {
     "open loop": "acting on recorded frames",
     "losses": "losses",
     "latency": "timing single frames",
+    "weights": "reading weights",
+    "renaming": "renaming weights",
+    "checking": "reading it again",
 }
 
 

@@ -212,8 +212,7 @@ def _run(
     stored = load_tokenizer(kept) if beginning.resumed and kept.is_dir() else None
     with terminal.progress() as progress:
         setup = prepare(beginning.config, tokenizer=stored, progress=progress)
-    for note in setup.notes:
-        terminal.note(f"note: {note}")
+    _note(terminal, setup, resumed=beginning.resumed)
     machinery = build(setup, folder)
     wait_for_all("prepared")  # Others read what is written now, where a run goes on.
     if first_process():
@@ -227,6 +226,15 @@ def _run(
     with tracking as tracked, following(terminal, setup, tracked) as watcher:
         outcome = train(machinery, watcher, evaluate=measure)
     return setup, outcome
+
+
+def _note(terminal: Terminal, setup: Setup, *, resumed: bool) -> None:
+    """What a user should know before the run begins."""
+    from fastki.training.init_stats import init_note
+
+    beginning = None if resumed else init_note(setup.config, setup.dataset, setup.assembler.norm_stats())
+    for note in (*setup.notes, *([] if beginning is None else [beginning])):
+        terminal.note(f"note: {note}")
 
 
 def _finish(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolder, evaluate: bool) -> None:

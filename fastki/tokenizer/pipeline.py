@@ -15,7 +15,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastki.data import Chunks, ChunkSample, ChunkSampler, ChunkSpec, Dataset, parse_dims, split_episodes, survey
+from fastki.data import (
+    Chunks,
+    ChunkSample,
+    ChunkSampler,
+    ChunkSpec,
+    Dataset,
+    Normalizer,
+    parse_dims,
+    split_episodes,
+    survey,
+)
 from fastki.data.chunks import PadEnd
 from fastki.data.idle import IdleFilter
 from fastki.data.mixture import Mixture
@@ -84,8 +94,20 @@ class Fitted:
     heldout_episodes: int
 
 
-def fit_on_dataset(dataset: Dataset, options: FitOptions, *, progress: Progress | None = None) -> Fitted:
+def fit_on_dataset(
+    dataset: Dataset,
+    options: FitOptions,
+    *,
+    normalizer: Normalizer | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
     """Split a dataset by episode, fit a tokenizer on one side, and measure it on both.
+
+    Args:
+        dataset: with episodes of its own.
+        options: how.
+        normalizer: in place of one that is fitted on the data.
+        progress: told of stages.
 
     Raises:
         UsageError: an option is out of range, or contradicts another; a mixture, which
@@ -112,7 +134,7 @@ def fit_on_dataset(dataset: Dataset, options: FitOptions, *, progress: Progress 
     tokenizer = fit_tokenizer(
         sample.chunks,
         options.tokenizer,
-        normalizer=seen.normalizer,
+        normalizer=seen.normalizer if normalizer is None else normalizer,
         source=source,
         progress=progress,
     )

@@ -41,10 +41,14 @@ class TokenizerConfig:
 
     Attributes:
         path: a folder or hub id; None fits one on the run's data.
+        norm_stats: where one is fitted, the statistics that actions and state are normalised by: ``init``: those
+            beside the weights of ``init`` (``init/ID`` names one of several); or a folder with ``norm_stats.json``;
+            None: those of the run's data.
         fit: how, where one is fitted; its split by episode is the run's.
     """
 
     path: str | None = None
+    norm_stats: str | None = None
     fit: FitOptions = field(default_factory=FitOptions)
 
 

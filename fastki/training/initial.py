@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 from jax.sharding import Mesh, Sharding
 
@@ -11,8 +9,8 @@ from fastki.model.checkpoint import LoadReport, load_openpi
 from fastki.model.checkpoint_match import LoadRules
 from fastki.model.checkpoint_npz import load_paligemma
 from fastki.model.params import Definition, Params, abstract_model, flatten, initial_value, nest
+from fastki.training.init_stats import step_of
 from fastki.training.mesh import MeshOptions, tree_shardings
-from fastki.training.steps import find_steps
 
 ADDED = LoadRules(missing=("lora", "state_token"), unused=())
 """What a run may have that the weights that it begins with lack."""
@@ -41,7 +39,7 @@ def initial_params(
     if init.endswith(".npz"):
         loaded = load_paligemma(init, definition, sharding=where, seed=seed)
     else:
-        loaded = load_openpi(_step_of(init), definition, rules=ADDED, sharding=where, seed=seed)
+        loaded = load_openpi(step_of(init), definition, rules=ADDED, sharding=where, seed=seed)
     return loaded.params, loaded.report
 
 
@@ -49,10 +47,3 @@ def _placed(definition: Definition, name: str, seed: int, sharding: Sharding) ->
     """A new model's parameter on the devices of all hosts, each of which has drawn the same."""
     value = initial_value(definition, name, seed=seed)
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
-
-
-def _step_of(init: str) -> str:
-    """The newest checkpoint of a run's folder; anything else as it stands."""
-    folder = Path(init) / "checkpoints"
-    latest = find_steps(folder, training=False).latest
-    return init if latest is None else str(folder / str(latest))

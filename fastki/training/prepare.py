@@ -26,8 +26,10 @@ from fastki.sequence.state import fit_state_normalizer
 from fastki.sequence.text import TextTokenizer, open_text_tokenizer
 from fastki.sequence.wording import Wording
 from fastki.tokenizer import ActionTokenizer, RoundTripOptions, fit_on_dataset, load_tokenizer
+from fastki.tokenizer.pipeline import chunk_spec
 from fastki.tokenizer.replay import Replay
 from fastki.training.config import TrainConfig
+from fastki.training.init_stats import GivenStats, given_stats
 
 Progress = Callable[[str, int, int], None]
 _MEASURED = 4096  # Windows whose text is measured, to know how much room an example needs.
@@ -90,7 +92,8 @@ def prepare(
     if isinstance(dataset, Mixture):
         names = ", ".join(member.name for member in dataset.members)
         raise UsageError(f"{config.data.uri} is a mixture ({names}): train on one of its datasets")
-    tokenizer = _tokenizer(config, dataset, report) if tokenizer is None else tokenizer
+    given = given_stats(config, dataset)
+    tokenizer = _tokenizer(config, dataset, given, report) if tokenizer is None else tokenizer
     seen, unseen = (_replay(tokenizer, dataset, config, part) for part in ("fitted", "heldout"))
     train = np.asarray(seen.episodes, np.int64)
     heldout = np.setdiff1d(unseen.episodes, train).astype(np.int64)
@@ -99,7 +102,7 @@ def prepare(
     text = open_text_tokenizer(config.sequence.text)
     size = model_size(config.network.size)
     vocab = max(size.vocab or 0, text.vocab_size)
-    state = _state(dataset, seen, report)
+    state = _state(dataset, seen, report) if given is None else _given_state(dataset, config, given)
     fast = FastIds.onto(text, tokenizer.vocab_size, skip=config.sequence.skip, text_vocab=vocab)
     draft = Assembler(
         tokenizer,
@@ -136,10 +139,13 @@ def prepare(
     )
 
 
-def _tokenizer(config: TrainConfig, dataset: Dataset, report: Progress) -> ActionTokenizer:
+def _tokenizer(config: TrainConfig, dataset: Dataset, given: GivenStats | None, report: Progress) -> ActionTokenizer:
     if config.tokenizer.path is not None:
         return load_tokenizer(config.tokenizer.path)
-    return fit_on_dataset(dataset, config.tokenizer.fit, progress=report).tokenizer
+    fit = config.tokenizer.fit
+    dims = len(chunk_spec(dataset, fit).kept(dataset.info.action_dim))
+    normalizer = None if given is None else given.normalizer("actions", dims, fit)
+    return fit_on_dataset(dataset, fit, normalizer=normalizer, progress=report).tokenizer
 
 
 def _replay(tokenizer: ActionTokenizer, dataset: Dataset, config: TrainConfig, part: str) -> Replay:
@@ -166,6 +172,12 @@ def _state(dataset: Dataset, seen: Replay, report: Progress) -> Normalizer | Non
     return fit_state_normalizer(
         dataset, episodes=seen.episodes, progress=lambda done, total: report("statistics", done, total)
     )
+
+
+def _given_state(dataset: Dataset, config: TrainConfig, given: GivenStats) -> Normalizer | None:
+    if dataset.info.state_key is None:
+        return None
+    return given.normalizer("state", dataset.info.state_dim, config.tokenizer.fit)
 
 
 def _action_dim(config: TrainConfig, dataset: Dataset, size: ModelSize) -> int:

@@ -31,8 +31,20 @@ def tree_bytes(tree: Any) -> int:
     )
 
 
-def check_space(folder: Path, bytes_needed: int) -> None:
+def check_space(
+    folder: Path,
+    bytes_needed: int,
+    *,
+    what: str = "the checkpoints to be kept need",
+    mend: str = "keep fewer, make room",
+) -> None:
     """Whether ``folder``, which need not exist yet, can take so many bytes.
+
+    Args:
+        folder: to be written.
+        bytes_needed: there.
+        what: needs them, and
+        mend: what a user can do besides choosing another folder, for the message.
 
     ``keep`` checkpoints and the one being written are ``keep + 1``, since the oldest goes when the newest is whole.
 
@@ -47,8 +59,7 @@ def check_space(folder: Path, bytes_needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < bytes_needed:
         raise UsageError(
-            f"{folder} has {_human(free)} free, and the checkpoints to be kept need {_human(bytes_needed)}:"
-            " keep fewer, make room, or choose another --out"
+            f"{folder} has {_human(free)} free, and {what} {_human(bytes_needed)}: {mend}, or choose another --out"
         )
 
 

@@ -32,6 +32,7 @@ RUNS = {
     ],
     "eval": ["run", "--max-frames", "8"],
     "serve": ["run", "--port", "0", "--check"],
+    "export": ["tok", "--overwrite"],
     "report": ["tok"],
     "doctor": [],
 }
