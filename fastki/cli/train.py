@@ -17,9 +17,9 @@ from fastki.data.options import OpenOptions
 from fastki.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastki.training.begin import Beginning
     from fastki.training.config import TrainConfig
     from fastki.training.loop import Outcome
+    from fastki.training.open_run import OpenRun
     from fastki.training.prepare import Setup
     from fastki.training.run_folder import RunFolder
 
@@ -170,74 +170,52 @@ def _train(
     evaluate: bool,
 ) -> None:
     from fastki.data.extras import need
-    from fastki.training.begin import begin
-    from fastki.training.hosts import first_process, hosts_of, join, wait_for_all
+    from fastki.training.hosts import first_process, hosts_of, join
+    from fastki.training.open_run import open_run
     from fastki.training.run_folder import RunFolder
     from fastki.training.tracking import require_trackers
 
     for library in ("flax", "optax", "orbax.checkpoint"):
         need(library, extra="train", what="fastki train", doing="running")
     require_trackers(*trackers)
-    folder = RunFolder(out)
-    folder.require_writable()
+    RunFolder(out).require_writable()
     hosts = hosts_of(asked.hosts)
     if hosts.coordinator is not None:
         keep_stdout_ours()  # What processes on CPUs talk through greets on it.
     join(hosts)
     if not first_process():
         terminal.quiet = True  # One tells for all.
-    beginning = begin(folder, asked, resume=resume, overwrite=overwrite)
-    wait_for_all("begun")
-    setup, outcome = _run(terminal, beginning, folder, trackers, evaluate)
-    _finish(terminal, setup, outcome, folder, evaluate)
+    with terminal.progress() as progress:
+        run = open_run(out, asked, resume=resume, overwrite=overwrite, progress=progress)
+    _note(terminal, run)
+    _finish(terminal, run, _run(terminal, run, trackers, evaluate), evaluate)
 
 
-def _run(
-    terminal: Terminal,
-    beginning: Beginning,
-    folder: RunFolder,
-    trackers: tuple[bool, str | None],
-    evaluate: bool,
-) -> tuple[Setup, Outcome]:
+def _run(terminal: Terminal, run: OpenRun, trackers: tuple[bool, str | None], evaluate: bool) -> Outcome:
     from fastki.cli.train_live import following
     from fastki.evaluation.heldout import HeldOut
-    from fastki.tokenizer import load_tokenizer
-    from fastki.training.card import save_assets
-    from fastki.training.hosts import first_process, wait_for_all
-    from fastki.training.loop import build, train
-    from fastki.training.prepare import prepare
+    from fastki.training.loop import train
     from fastki.training.tracking import open_trackers
 
-    kept = folder.assets / "tokenizer"
-    stored = load_tokenizer(kept) if beginning.resumed and kept.is_dir() else None
-    with terminal.progress() as progress:
-        setup = prepare(beginning.config, tokenizer=stored, progress=progress)
-    _note(terminal, setup, resumed=beginning.resumed)
-    machinery = build(setup, folder)
-    wait_for_all("prepared")  # Others read what is written now, where a run goes on.
-    if first_process():
-        folder.write_config(setup.config)
-        folder.write_environment(sys.argv)
-        save_assets(folder.assets, setup)
-    measure = None
+    setup, measure = run.setup, None
     if evaluate and setup.config.save.eval_every is not None:
-        measure = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
-    tracking = open_trackers(setup.config, folder, *trackers, step=beginning.step or 0)
+        measure = HeldOut(setup, run.machinery.definition, examples=setup.config.save.eval_examples)
+    tracking = open_trackers(setup.config, run.folder, *trackers, step=run.step)
     with tracking as tracked, following(terminal, setup, tracked) as watcher:
-        outcome = train(machinery, watcher, evaluate=measure)
-    return setup, outcome
+        return train(run.machinery, watcher, evaluate=measure)
 
 
-def _note(terminal: Terminal, setup: Setup, *, resumed: bool) -> None:
+def _note(terminal: Terminal, run: OpenRun) -> None:
     """What a user should know before the run begins."""
     from fastki.training.init_stats import init_note
 
-    beginning = None if resumed else init_note(setup.config, setup.dataset, setup.assembler.norm_stats())
+    setup = run.setup
+    beginning = None if run.resumed else init_note(setup.config, setup.dataset, setup.assembler.norm_stats())
     for note in (*setup.notes, *([] if beginning is None else [beginning])):
         terminal.note(f"note: {note}")
 
 
-def _finish(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolder, evaluate: bool) -> None:
+def _finish(terminal: Terminal, run: OpenRun, outcome: Outcome, evaluate: bool) -> None:
     import jax
 
     from fastki.training.hosts import first_process
@@ -246,6 +224,7 @@ def _finish(terminal: Terminal, setup: Setup, outcome: Outcome, folder: RunFolde
         return
     from fastki.report.train_files import train_payload, write_curves
 
+    setup, folder = run.setup, run.folder
     paths = write_curves(folder)
     payload = train_payload(folder, outcome.step, outcome.interrupted)
     for name, reason in outcome.ignored.items():

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastki.config import from_plain, with_settings
 from fastki.errors import FastkiError, UsageError
 from fastki.model.config import MODES
 from fastki.study.cells import Cell, Row, Shard
-from fastki.training.begin import begin, differences
+from fastki.training.begin import differences
 from fastki.training.config import TrainConfig
 from fastki.training.run_folder import RunFolder, read_config
+
+if TYPE_CHECKING:
+    from fastki.training.open_run import OpenRun
 
 CURVE_POINTS = 10
 """Measurements on held-out windows during a run."""
@@ -96,20 +98,15 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
     from fastki.evaluation.heldout import HeldOut
     from fastki.evaluation.open_loop import OpenLoopOptions, measure_open_loop
     from fastki.evaluation.policy import Policy
-    from fastki.training.card import load_assets, save_assets
-    from fastki.training.loop import build, train
+    from fastki.training.card import load_assets
+    from fastki.training.loop import train
     from fastki.training.metrics import heldout_rows, read_metrics
-    from fastki.training.prepare import prepare
 
     config = variant_config(context["base"], cell.parameters["settings"], cell.parameters["seed"])
-    folder = RunFolder(Path(context["folder"]) / run_name(cell.parameters["variant"], cell.parameters["seed"]))
-    setup = prepare(_begun(folder, config))
-    machinery = build(setup, folder)
-    folder.write_config(setup.config)
-    folder.write_environment(sys.argv)
-    save_assets(folder.assets, setup)
-    heldout = HeldOut(setup, machinery.definition, examples=setup.config.save.eval_examples)
-    outcome = train(machinery, _Unwatched(), evaluate=heldout)
+    run = _open(Path(context["folder"]) / run_name(cell.parameters["variant"], cell.parameters["seed"]), config)
+    setup, folder = run.setup, run.folder
+    heldout = HeldOut(setup, run.machinery.definition, examples=setup.config.save.eval_examples)
+    outcome = train(run.machinery, evaluate=heldout)
     if outcome.interrupted is not None:
         raise SystemExit(1)  # It is saved, and goes on from there when the comparison does.
     episodes = setup.heldout if len(setup.heldout) else setup.train
@@ -133,28 +130,12 @@ def run_name(variant: str, seed: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._=+-]', '_', variant)}-seed{seed}"
 
 
-def _begun(folder: RunFolder, config: TrainConfig) -> TrainConfig:
-    """The run that ``folder`` holds, where it is this one; whatever else is there makes room."""
+def _open(path: Path, config: TrainConfig) -> OpenRun:
+    """The run that the folder holds, where it is this one; whatever else is there makes room."""
+    from fastki.training.open_run import open_run
+
+    folder = RunFolder(path)
     other = folder.exists() and (
         bool(differences(config, stored := read_config(folder))) or stored.steps != config.steps
     )
-    return begin(folder, config, resume=False, overwrite=other).config
-
-
-class _Unwatched:
-    """What is measured stands in the run's log."""
-
-    def begun(self, first: int, last: int) -> None:
-        """Nothing."""
-
-    def stepped(self, step: int, metrics: dict[str, float]) -> None:
-        """Nothing."""
-
-    def timed(self, speed: object) -> None:
-        """Nothing."""
-
-    def evaluated(self, step: int, measured: dict[str, float]) -> None:
-        """Nothing."""
-
-    def saved(self, step: int) -> None:
-        """Nothing."""
+    return open_run(path, config, overwrite=other)

@@ -133,8 +133,32 @@ def build(setup: Setup, folder: RunFolder) -> Machinery:
     return Machinery(setup, folder, definition, mesh, shardings, abstract(state, shardings), step, loader)
 
 
-def train(machinery: Machinery, watcher: Watcher, *, evaluate: Evaluate | None = None) -> Outcome:
+class Unwatched:
+    """A watcher that says nothing: all of it stands in the run's logs."""
+
+    def begun(self, first: int, last: int) -> None:
+        """Nothing."""
+
+    def stepped(self, step: int, metrics: dict[str, float]) -> None:
+        """Nothing."""
+
+    def timed(self, speed: Speed) -> None:
+        """Nothing."""
+
+    def evaluated(self, step: int, measured: dict[str, float]) -> None:
+        """Nothing."""
+
+    def saved(self, step: int) -> None:
+        """Nothing."""
+
+
+def train(machinery: Machinery, watcher: Watcher | None = None, *, evaluate: Evaluate | None = None) -> Outcome:
     """Train to the configured number of steps, from the newest checkpoint where there is one.
+
+    Args:
+        machinery: of :func:`build`, or of a run that :func:`fastki.training.open_run.open_run` opened.
+        watcher: is told how it goes.
+        evaluate: measures held-out losses every ``save.eval_every`` steps and at the last.
 
     Raises:
         CheckpointError: a checkpoint can't be read or written.
@@ -142,6 +166,7 @@ def train(machinery: Machinery, watcher: Watcher, *, evaluate: Evaluate | None =
         FastkiError: an example can't be read.
     """
     config, folder = machinery.setup.config, machinery.folder
+    watcher = Unwatched() if watcher is None else watcher
     keep = Keep(config.save.keep, config.save.keep_period)
     with Checkpoints(folder.checkpoints, keep) as checkpoints, machinery.loader as loader, Interruption() as stop:
         begun = _begin(machinery, checkpoints)

@@ -13,10 +13,10 @@ import jax
 from fastki.evaluation.policy import Policy, Sampling
 from fastki.model.params import init_model
 from fastki.training.card import load_assets, save_assets
-from fastki.training.loop import build, train
+from fastki.training.loop import train
+from fastki.training.open_run import open_run
 from fastki.training.prepare import Setup, prepare
 from fastki.training.presets import configured, preset
-from fastki.training.run_folder import RunFolder
 
 DATA = "synthetic:droid?episodes=12&size=28"
 SETTINGS = (
@@ -31,20 +31,6 @@ SETTINGS = (
     "tokenizer.fit.tokenizer.bins=20",
     "tokenizer.fit.tokenizer.vocab_size=128",
 )
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def begun(self, first: int, last: int) -> None: ...
-
-    def stepped(self, step: int, metrics: Any) -> None: ...
-
-    def timed(self, speed: Any) -> None: ...
-
-    def evaluated(self, step: int, measured: Any) -> None: ...
-
-    def saved(self, step: int) -> None: ...
 
 
 @contextmanager
@@ -77,10 +63,7 @@ def with_card(policy: Policy, params: Any = None, **changes: Any) -> Policy:
 
 def train_dummy(folder: Path, *settings: str) -> Setup:
     """Train the smallest run into ``folder``, as ``fastki train`` lays it out."""
-    run, setup = RunFolder(folder), dummy_setup(*settings)
-    run.write_config(setup.config)
-    run.write_environment(["fastki", "train"])
-    save_assets(run.assets, setup)
     with quick_compiler():
-        train(build(setup, run), Silent())
-    return setup
+        run = open_run(folder, configured(preset("tiny"), {}, [*SETTINGS, *settings]), command=["fastki", "train"])
+        train(run.machinery)
+    return run.setup
