@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from fastki.training.checkpoint_files import FilesSave, Writer
 from fastki.training.checkpoint_items import to_items
 from fastki.training.checkpoint_loader import loader_writer
 from fastki.training.checkpoint_read import DAMAGE, Restored, read_checkpoint
+from fastki.training.checksums import record_checksums
 from fastki.training.state import TrainState
 from fastki.training.steps import ASSETS, LOADER, Steps, find_steps, record_sizes, set_aside
 
@@ -90,6 +92,8 @@ class Checkpoints:
         except OSError as error:
             raise UsageError(f"{self.folder} can't be written ({error.strerror}): choose another --out") from error
         self._saving: int | None = None
+        self._reader = ThreadPoolExecutor(1)
+        self._summed: Future[None] | None = None
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -124,6 +128,7 @@ class Checkpoints:
             items[ASSETS] = FilesSave(assets if jax.process_index() == 0 else lambda _: None)
         self._saving = step
         with self._saving_errors():
+            self._finish_checksums()  # Before older checkpoints go.
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         return step
 
@@ -147,7 +152,17 @@ class Checkpoints:
                 self._manager.wait_until_finished()
                 if jax.process_index() == 0:
                     record_sizes(self.folder / str(self._saving))
+                    self._summed = self._reader.submit(record_checksums, self.folder / str(self._saving))
             self._saving = None
+
+    def _finish_checksums(self) -> None:
+        """Wait for those of the last checkpoint, which are made in the background."""
+        summed, self._summed = self._summed, None
+        if summed is not None:
+            try:
+                summed.result()
+            except OSError as error:
+                raise CheckpointError(f"the checksums of {self.folder} could not be noted: {_reason(error)}") from error
 
     def close(self) -> None:
         """Wait for the save in the background, and let go of the folder.
@@ -157,7 +172,9 @@ class Checkpoints:
         """
         try:
             self.finish()
+            self._finish_checksums()
         finally:
+            self._reader.shutdown()
             self._manager.close()
 
     def steps(self) -> Steps:

@@ -11,6 +11,7 @@ from etils import epath
 
 from fastki.training.checkpoint_items import MismatchError, differences, from_items, to_items
 from fastki.training.checkpoint_loader import read_loader
+from fastki.training.checksums import require_checksums
 from fastki.training.state import TrainState
 from fastki.training.steps import LOADER
 
@@ -45,6 +46,7 @@ def read_checkpoint(place: Path, target: TrainState) -> Restored:
         FileNotFoundError, ValueError, KeyError: it is damaged.
         CheckpointError: the data's positions are of another number of processes.
     """
+    require_checksums(place)
     wanted = to_items(target)
     reader = ocp.PyTreeCheckpointer()
     phrases: list[str] = []

@@ -5,6 +5,7 @@ RUN/checkpoints/STEP/params/        all parameters for inference, in openpi's la
                      loader/        where each process was in the data
                      assets/        what else inference needs: the caller's
                      sizes.json     of the first three's files: one that is lost or cut off is found before it is read
+                     checksums.json likewise: one that differs in a bit is found when training goes on from it
 """
 
 from __future__ import annotations
@@ -81,9 +82,13 @@ def record_sizes(place: Path) -> None:
 
 
 def _sizes(place: Path, items: Iterable[str]) -> dict[str, int]:
-    """Bytes by path of all files of some items; assets are the caller's, who may change them."""
-    files = sorted(file for item in items for file in (place / item).rglob("*") if file.is_file())
-    return {file.relative_to(place).as_posix(): file.stat().st_size for file in files}
+    """Bytes by path of all files of some items."""
+    return {file.relative_to(place).as_posix(): file.stat().st_size for file in saved_files(place, items)}
+
+
+def saved_files(place: Path, items: Iterable[str] = (PARAMS, TRAIN_STATE, LOADER)) -> list[Path]:
+    """All files of some items of a step; assets are the caller's, who may change them."""
+    return sorted(file for item in items for file in (place / item).rglob("*") if file.is_file())
 
 
 def _why_not(place: Path, training: bool) -> str | None:
@@ -96,12 +101,12 @@ def _why_not(place: Path, training: bool) -> str | None:
         return "its name is no step"
     if str(int(place.name)) != place.name:
         return f"a step's name has no leading zeros: rename it to {int(place.name)}"
-    record = _read_json(place / _STEP_RECORD)
+    record = read_record(place / _STEP_RECORD)
     if not isinstance(record, dict) or not record.get("commit_timestamp_nsecs"):
         return f"damaged: {_STEP_RECORD} is missing or broken"
     items = (PARAMS, TRAIN_STATE) if training else (PARAMS,)
     for item in items:
-        if not isinstance(_read_json(place / item / _TREE_RECORD), dict):
+        if not isinstance(read_record(place / item / _TREE_RECORD), dict):
             return f"damaged: {item}/{_TREE_RECORD} is missing or broken"
         if not (place / item / _STORE).is_file() or not (place / item / _STORE).stat().st_size:
             return f"damaged: {item}/{_STORE} is missing or empty"
@@ -110,7 +115,7 @@ def _why_not(place: Path, training: bool) -> str | None:
 
 def _wrong_size(place: Path, items: tuple[str, ...]) -> str | None:
     """What is wrong with the sizes of files, where they were noted (openpi notes none, a killed run not always)."""
-    sizes = _read_json(place / _SIZES)
+    sizes = read_record(place / _SIZES)
     if not isinstance(sizes, dict):
         return None
     present = _sizes(place, items)
@@ -124,7 +129,7 @@ def _wrong_size(place: Path, items: tuple[str, ...]) -> str | None:
     return None
 
 
-def _read_json(path: Path) -> object:
+def read_record(path: Path) -> object:
     """The value in a small JSON file; None where there is no such file, it is too large, or it is none."""
     try:
         if path.stat().st_size > _MAX_RECORD:

@@ -190,3 +190,10 @@ def test_a_comparison_trains_every_variant_once(cli, monkeypatch):
     code, again, err = cli(*command)
     assert (code, again) == (0, out)
     assert err.count("stored") == 2
+
+
+def test_a_mixture_is_refused_with_the_names_of_its_datasets(refused, tmp_path):
+    part = '[[dataset]]\ndata = "synthetic:droid?episodes=4&seed={0}"\nname = "arm{0}"\n'
+    (tmp_path / "mix.toml").write_text(part.format(1) + part.format(2))
+    line = refused("train", "--data", "mix.toml")
+    assert "mix.toml is a mixture (arm1, arm2): train on one of its datasets" in line

@@ -164,16 +164,30 @@ DAMAGES = {
     "an item is lost": lambda place: shutil.rmtree(place / "params"),
     "files of arrays are lost": lambda place: shutil.rmtree(place / "params/ocdbt.process_0/d"),
     "files of arrays are cut off": lambda place: [os.truncate(file, 50) for file in largest(place / "train_state")],
+    "a bit of the parameters flipped": lambda place: flip(max(largest(place / "params"), key=_size)),
+    "a bit of the optimiser's state flipped": lambda place: flip(max(largest(place / "train_state"), key=_size)),
     "the place in the data is half": lambda place: (place / "loader/process_0-of-1.json").write_text('{"ne'),
     "no sizes are known and a store is garbage": lambda place: garble(place, "params/manifest.ocdbt", "?" * 113),
     "no sizes are known and the place is half": lambda place: garble(place, "loader/process_0-of-1.json", '{"ne'),
 }
 
 
+def flip(file: Path) -> None:
+    """One bit in the middle of a file."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
 def garble(place: Path, file: str, text: str) -> None:
     """What shows only when it is read."""
-    (place / "sizes.json").unlink()
+    for name in ("sizes.json", "checksums.json"):
+        (place / name).unlink()
     (place / file).write_text(text)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def largest(folder: Path) -> list[Path]:
@@ -195,6 +209,20 @@ def test_a_damaged_checkpoint_is_passed_over_with_its_reason_and_kept_aside(tmp_
         assert "\n" not in checkpoints.ignored["6"]
         checkpoints.save(new)  # The number is free again.
     assert sorted(place.name for place in tmp_path.iterdir()) == ["3", "6", "6.damaged"]
+
+
+def test_a_flipped_bit_is_named_with_its_file_and_no_checkpoint_but_that_is_refused(tmp_path):
+    save(tmp_path, state_of())
+    file = max(largest(tmp_path / "3/params"), key=_size)
+    flip(file)
+    named = file.relative_to(tmp_path / "3").as_posix()
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError) as refused:
+        checkpoints.restore(target_of(state_of()))
+    assert f"3 (damaged: {named} is not what was saved: its checksum differs)" in str(refused.value)
+    flip(file)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(target_of(state_of()))
+    assert digest(restored.state) == digest(state_of())
 
 
 def test_a_run_of_which_nothing_can_be_read_does_not_begin_anew_in_silence(tmp_path):
