@@ -47,3 +47,18 @@ def test_publishing_uploads_the_folder_and_nothing_else(tmp_path, monkeypatch, c
     assert asked[0] == (("me/tok",), {"exist_ok": True})
     assert (asked[1]["repo_id"], asked[1]["folder_path"]) == ("me/tok", folder)
     assert "published: https://hub/me/tok" in capsys.readouterr().out
+
+
+def test_the_figure_of_weights_is_drawn_from_the_files_beside_it(tmp_path):
+    folder = EXAMPLES[0].parent / "ki_comparison"
+    files = [str(folder / f"weights_{mode}.csv") for mode in ("ki", "joint")]
+    command = [sys.executable, "-W", "error", str(folder / "weights_figure.py"), *files]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "weights.png").is_file()
+    told = dict(line.split(": ") for line in result.stdout.splitlines()[:-1])
+    table = (folder / "README.md").read_text(encoding="utf-8")
+    for weight in ("0.1", "1", "10"):
+        row = next(line for line in table.splitlines() if line.startswith(f"| {weight} |"))
+        means = [cell.split()[0] for cell in row.split("|")[2:4]]
+        assert means == [told[f"{mode}, weight {weight}"] for mode in ("ki", "joint")]
