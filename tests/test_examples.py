@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "examples"
+NEEDS_WEIGHTS = FOLDER / "droid_pi05.py"
+EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path != NEEDS_WEIGHTS)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -43,14 +46,14 @@ def test_publishing_uploads_the_folder_and_nothing_else(tmp_path, monkeypatch, c
     fit_on_dataset(open_dataset("synthetic:droid?episodes=3"), options).tokenizer.save(folder)
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     monkeypatch.setattr(sys, "argv", ["publish.py", str(folder), "me/tok"])
-    runpy.run_path(str(next(path for path in EXAMPLES if path.name == "publish.py")))
+    runpy.run_path(str(FOLDER / "publish.py"))
     assert asked[0] == (("me/tok",), {"exist_ok": True})
     assert (asked[1]["repo_id"], asked[1]["folder_path"]) == ("me/tok", folder)
     assert "published: https://hub/me/tok" in capsys.readouterr().out
 
 
 def test_the_figure_of_weights_is_drawn_from_the_files_beside_it(tmp_path):
-    folder = EXAMPLES[0].parent / "ki_comparison"
+    folder = FOLDER / "ki_comparison"
     files = [str(folder / f"weights_{mode}.csv") for mode in ("ki", "joint")]
     command = [sys.executable, "-W", "error", str(folder / "weights_figure.py"), *files]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
@@ -62,3 +65,29 @@ def test_the_figure_of_weights_is_drawn_from_the_files_beside_it(tmp_path):
         row = next(line for line in table.splitlines() if line.startswith(f"| {weight} |"))
         means = [cell.split()[0] for cell in row.split("|")[2:4]]
         assert means == [told[f"{mode}, weight {weight}"] for mode in ("ki", "joint")]
+
+
+def test_droid_goes_from_weights_to_what_openpi_serves(tmp_path, cli):
+    """On the smallest network, whose weights another run has left in openpi's form."""
+    pytest.importorskip("flax")
+    from dummy_run import DATA, train_dummy
+
+    train_dummy(tmp_path / "run", "sequence.layout=images-prompt-fast")
+    assert cli("export", str(tmp_path / "run"), "--to", "openpi", "--out", str(tmp_path / "weights"))[0] == 0
+    settings = (
+        "network.size=dummy",
+        "network.action_dim=8",
+        "loader.batch_size=2",
+        "loader.num_workers=0",
+        "tokenizer.fit.tokenizer.vocab_size=128",
+        "tokenizer.fit.tokenizer.bins=20",
+    )
+    command = [sys.executable, "-W", "error", str(NEEDS_WEIGHTS), "--weights", "weights", "--data", DATA]
+    command += ["--text", "byte", "--out", "droid", "--steps", "1", *(f"--set={setting}" for setting in settings)]
+    quick = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=quick)
+    assert result.returncode == 0, result.stderr
+    assert "51 parameters from weights" in result.stdout
+    assert "of the mean action's" in result.stdout
+    assert (tmp_path / "droid" / "openpi" / "params").is_dir()
+    assert (tmp_path / "droid" / "openpi" / "assets" / "droid" / "norm_stats.json").is_file()
