@@ -25,7 +25,7 @@ from fastki.sequence.sizes import ModelSize, model_size
 from fastki.sequence.state import fit_state_normalizer
 from fastki.sequence.text import TextTokenizer, open_text_tokenizer
 from fastki.sequence.wording import Wording
-from fastki.tokenizer import ActionTokenizer, RoundTripOptions, fit_on_dataset, load_tokenizer
+from fastki.tokenizer import ActionTokenizer, RoundTripOptions, fit_on_dataset, load_tokenizer, parts_of
 from fastki.tokenizer.pipeline import chunk_spec
 from fastki.tokenizer.replay import Replay
 from fastki.training.config import TrainConfig
@@ -141,7 +141,8 @@ def prepare(
 
 def _tokenizer(config: TrainConfig, dataset: Dataset, given: GivenStats | None, report: Progress) -> ActionTokenizer:
     if config.tokenizer.path is not None:
-        return load_tokenizer(config.tokenizer.path)
+        (part,) = parts_of(load_tokenizer(config.tokenizer.path), dataset)  # A mixture's has the dataset's normaliser.
+        return part.tokenizer
     fit = config.tokenizer.fit
     dims = len(chunk_spec(dataset, fit).kept(dataset.info.action_dim))
     normalizer = None if given is None else given.normalizer("actions", dims, fit)
