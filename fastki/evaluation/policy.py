@@ -71,13 +71,14 @@ class Policy:
         assert normalizer is not None, "assets have one"
         return normalizer.action_dim
 
-    def act(self, frames: Sequence[Frame], head: Head = "flow", *, draw: int = 0) -> Acted:
+    def act(self, frames: Sequence[Frame], head: Head = "flow", *, draw: int = 0, room: int = 0) -> Acted:
         """A chunk of actions for each frame.
 
         Args:
             frames: B of them.
             head: of the model.
             draw: another number draws other noise.
+            room: see :meth:`observe`.
 
         Raises:
             UsageError: a head that it was not trained for.
@@ -85,7 +86,7 @@ class Policy:
         """
         if head not in self.heads:
             raise UsageError(f"this policy was trained with --mode {self.card.mode}: it has no {head} head")
-        observation = self.observe(frames, head)
+        observation = self.observe(frames, head, room=room)
         key = jax.random.fold_in(jax.random.key(self.sampling.seed), draw)
         start = time.perf_counter()
         if head == "flow":
@@ -101,8 +102,13 @@ class Policy:
         lengths = np.asarray(written.lengths, np.int64)
         return self._acted(frames, decoded.actions, lengths, decoded.repairs.total > 0, seconds)
 
-    def observe(self, frames: Sequence[Frame], head: Head) -> Observation:
+    def observe(self, frames: Sequence[Frame], head: Head, *, room: int = 0) -> Observation:
         """The frames as the model takes them, the text up to where the head begins.
+
+        Args:
+            frames: B of them.
+            head: whose text.
+            room: text tokens that are padded to at least, so that texts of many lengths have one shape.
 
         Raises:
             DataError: a frame that does not fit, or whose text is longer than any that the policy was trained on.
@@ -113,7 +119,7 @@ class Policy:
         needed, most = max(1, int(lengths.sum(axis=1).max(initial=1))), self.card.model.max_token_len
         if needed > most:
             raise DataError(f"the prompt takes {needed} text tokens, and the policy has room for {most}: shorten it")
-        room = min(most, -(-needed // _WIDTH) * _WIDTH)
+        room = min(most, max(room, -(-needed // _WIDTH) * _WIDTH))
         text = pad_and_mask(
             wording.layout, ids, lengths, max_token_len=room, pad_id=self._text.pad_id, opening=wording.opening
         )
@@ -243,14 +249,21 @@ def load_policy(path: Path, sampling: Sampling | None = None) -> Policy:
     return Policy(assets, load_openpi(place, definition).params, sampling)
 
 
-def find_policy(path: Path) -> Path:
+def find_policy(path: Path, step: int | None = None) -> Path:
     """The folder of the checkpoint that ``path`` means.
+
+    Args:
+        path: a run's folder, or a checkpoint's.
+        step: which of the run's; None: the newest.
 
     Raises:
         CheckpointError: there is none.
+        UsageError: a step of what is one checkpoint.
     """
     # A run's folder has assets too.
     if (path / ASSETS / NAME).is_file() and (path / PARAMS).is_dir():
+        if step is not None:
+            raise UsageError(f"{path} is one checkpoint: leave --step out, or give the run's folder")
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     if not folder.is_dir():
@@ -259,4 +272,7 @@ def find_policy(path: Path) -> Path:
     if steps.latest is None:
         why = "; ".join(f"{name}: {reason}" for name, reason in steps.ignored.items())
         raise CheckpointError(f"{path} has no checkpoint of a run of fastki" + (f" ({why})" if why else ""))
-    return folder / str(steps.latest)
+    if step is not None and step not in steps.usable:
+        why = steps.ignored.get(str(step), f"it has {', '.join(map(str, steps.usable))}")
+        raise CheckpointError(f"{path} has no checkpoint of step {step}: {why}")
+    return folder / str(steps.latest if step is None else step)

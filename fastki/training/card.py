@@ -35,6 +35,27 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """The robot that a policy was trained on, as its data describe it.
+
+    Attributes:
+        robot: its name; None where unknown.
+        fps: actions a second; None where unknown.
+        action_names, action_units: of the A dimensions that the policy acts in.
+        state_key: where the state was found, several keys joined by commas; None: there is none.
+        state_names, state_units: of the S dimensions of the state.
+    """
+
+    robot: str | None = None
+    fps: float | None = None
+    action_names: tuple[str, ...] = ()
+    action_units: tuple[str | None, ...] = ()
+    state_key: str | None = None
+    state_names: tuple[str, ...] = ()
+    state_units: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
 class PolicyCard:
     """A trained model's surroundings.
 
@@ -51,6 +72,7 @@ class PolicyCard:
         action_norm, state_norm: methods of the normalisers; None: there is no state.
         published: the folder or id of a published FAST tokenizer, which is not copied; None: ours, under ``tokenizer``.
         data: that it was trained on.
+        arm: that the data are of; None in cards that were written before it was noted.
     """
 
     model: ModelConfig
@@ -65,6 +87,7 @@ class PolicyCard:
     state_norm: Method | None
     data: str
     published: str | None = None
+    arm: Arm | None = None
     format: int = FORMAT
 
 
@@ -101,6 +124,21 @@ def card_of(setup: Setup) -> PolicyCard:
         state_norm=None if state is None else state.method,
         data=setup.dataset.info.uri,
         published=None if isinstance(setup.tokenizer, FastTokenizer) else setup.config.tokenizer.path,
+        arm=_arm(setup),
+    )
+
+
+def _arm(setup: Setup) -> Arm:
+    info = setup.dataset.info
+    kept = setup.assembler.spec.kept(info.action_dim)
+    return Arm(
+        robot=info.robot,
+        fps=info.fps,
+        action_names=tuple(info.action_names[dim] for dim in kept),
+        action_units=tuple(info.action_units[dim] for dim in kept),
+        state_key=info.state_key,
+        state_names=info.state_names,
+        state_units=info.state_units,
     )
 
 
