@@ -22,6 +22,7 @@ ORDER = (
     "model",
     "training",
     "evaluation",
+    "sim",
     "study",
     "export",
     "report",

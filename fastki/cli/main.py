@@ -18,6 +18,7 @@ from fastki.cli.inspect import inspect
 from fastki.cli.layouts import layouts
 from fastki.cli.report import report
 from fastki.cli.roundtrip import roundtrip
+from fastki.cli.sim import sim
 from fastki.cli.sweep import sweep
 from fastki.cli.train import train
 from fastki.errors import FastkiError
@@ -40,6 +41,7 @@ app.command()(sweep)
 app.command()(layouts)
 app.command()(train)
 app.command("eval")(evaluate)
+app.add_typer(sim)
 app.command()(inspect)
 app.command()(report)
 app.command()(doctor)
