@@ -41,6 +41,7 @@ class ToyWorld:
     def seen(self) -> Seen:
         size = self.setting.size
         picture = np.full((size, size, 3), 90, np.uint8)
-        row, column = ((self.goal[:2] + 1) / 2 * (size - 8)).astype(int)
-        picture[row : row + 8, column : column + 8] = (240, 30, 20)
+        for place, colour in ((self.place, (20, 60, 180)), (self.goal, (240, 30, 20))):
+            row, column = ((np.clip(place[:2], -1, 1) + 1) / 2 * (size - 8)).astype(int)
+            picture[row : row + 8, column : column + 8] = colour
         return Seen(dict.fromkeys(self.setting.cameras, picture), self.place.astype(np.float32))

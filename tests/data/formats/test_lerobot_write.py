@@ -1,4 +1,4 @@
-"""LeRobot v3.0 datasets that fastki writes are read again as they were, and are laid out as LeRobot's library reads them."""
+"""LeRobot v3.0 datasets that fastki writes are read again as they were, and are laid out as LeRobot reads them."""
 
 from __future__ import annotations
 
