@@ -63,6 +63,16 @@ _READING: Options = {
         Annotated[bool, _reading("Leave out episodes that can't be read, and list them.", "--skip-bad")],
         False,
     ),
+    "slots": (
+        Annotated[
+            str | None,
+            _reading(
+                "Camera of each of openpi's slots, such as base_0_rgb=top,left_wrist_0_rgb=hand.",
+                show_default="as the robot's preset has them",
+            ),
+        ],
+        None,
+    ),
 }
 
 _CUTTING: Options = {

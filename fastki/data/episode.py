@@ -13,6 +13,7 @@ from typing import Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fastki.data.camera_slots import chosen_slots
 from fastki.data.checks import check_finite, read_only
 from fastki.data.options import OpenOptions
 from fastki.data.paths import reaching
@@ -146,7 +147,9 @@ class DatasetInfo:
 
     @property
     def slots(self) -> dict[str, str | None]:
-        """openpi's camera slots → the camera that fills each by the robot's preset, None for a masked slot."""
+        """openpi's camera slots → the camera that fills each, None for a masked slot: as said, else by the preset."""
+        if self.opened.slots is not None:
+            return chosen_slots(self.opened.slots, self.cameras)
         return ROBOTS[self.preset].slots(self.cameras) if self.preset else dict.fromkeys(SLOTS)
 
     @property

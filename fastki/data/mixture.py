@@ -48,7 +48,7 @@ class MixturePart:
         name: what it is called in tables and folders; by default the last part of ``data``.
         weight: chunks are drawn in proportion to it, above 0.
         dims, delta, delta_from, drop_idle: as ``fit`` takes them.
-        action_key, state_key, split, robot, fps, hold, skip_bad: see :class:`OpenOptions`.
+        action_key, state_key, split, robot, fps, hold, skip_bad, slots: see :class:`OpenOptions`.
 
     Raises:
         UsageError: a weight that is no positive number.
@@ -68,6 +68,7 @@ class MixturePart:
     fps: float | None = None
     hold: str | None = None
     skip_bad: bool = False
+    slots: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight > 0):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fastki.data import mixture, synthetic
+from fastki.data.camera_slots import chosen_slots
 from fastki.data.episode import Dataset
 from fastki.data.formats import hdf5, lerobot, numpy_files, rlds, zarr_buffer
 from fastki.data.hub import SCHEME as HUB
@@ -57,6 +58,7 @@ def open_dataset(
     fps: float | None = None,
     hold: str | None = None,
     skip_bad: bool = False,
+    slots: str | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """The dataset at ``uri``, its episodes read when they are asked for.
@@ -64,7 +66,7 @@ def open_dataset(
     Args:
         uri: a folder or file of a supported format, here or on a remote file system; ``user/name`` on the hub;
             or ``synthetic:droid`` (also with ``?episodes=20&seed=3``).
-        action_key, state_key, split, robot, fps, hold, skip_bad: see :class:`OpenOptions`.
+        action_key, state_key, split, robot, fps, hold, skip_bad, slots: see :class:`OpenOptions`.
         progress: told what goes on while a dataset without an index is listed.
 
     Raises:
@@ -72,7 +74,7 @@ def open_dataset(
             files; the message names the mend.
         UsageError: an option is out of range.
     """
-    options = OpenOptions(action_key, state_key, split, robot, fps, hold, skip_bad)
+    options = OpenOptions(action_key, state_key, split, robot, fps, hold, skip_bad, slots)
     return open_with(uri, options, progress=progress)
 
 
@@ -83,6 +85,8 @@ def open_with(uri: str | os.PathLike[str], options: OpenOptions, *, progress: Pr
         return dataset
     if options.skip_bad:
         dataset = without_bad(dataset, progress=progress)
+    if options.slots is not None:
+        chosen_slots(options.slots, dataset.info.cameras)  # Known to be wrong now, not when a picture is needed.
     dataset = resampled(dataset, options)
     dataset.info = replace(dataset.info, opened=options)
     return dataset

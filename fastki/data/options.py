@@ -26,6 +26,8 @@ class OpenOptions:
         hold: action dimensions that resampling steps rather than interpolates, such as ``7`` or ``6,13``;
             None: the grippers that the robot's preset names.
         skip_bad: leave out episodes that cannot be read, instead of raising.
+        slots: which camera fills which of openpi's slots, such as ``base_0_rgb=top,left_wrist_0_rgb=hand``; None: those
+            that the robot's preset names.
 
     Raises:
         UsageError: a rate that is no positive number, or ``hold`` without ``fps``.
@@ -38,6 +40,7 @@ class OpenOptions:
     fps: float | None = None
     hold: str | None = None
     skip_bad: bool = False
+    slots: str | None = None
 
     def __post_init__(self) -> None:
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):

@@ -153,8 +153,8 @@ def open_windows(
     """
     if images and not any((assembler.slots or {}).values()):
         raise UsageError(
-            f"{dataset.info.uri} has no camera for any of openpi's slots: name the robot with --robot, or do without "
-            "images"
+            f"{dataset.info.uri} has no camera for any of openpi's slots: say --slots base_0_rgb=CAMERA (it has "
+            f"{', '.join(dataset.info.cameras) or 'none'}), name the robot with --robot, or train with --no-images"
         )
     windows = find_windows(dataset, assembler.spec, episodes=episodes, progress=progress)
     # With pictures: half of the room for them, a quarter for what they are made of.

@@ -215,7 +215,7 @@ def test_completion_is_shown_for_every_shell(place, shell):
 
 
 COMPLETED = {
-    "fastki ": COMMANDS,
+    "fastki ": [command.split()[0] for command in COMMANDS],
     "fastki fit ": ["synthetic:droid", "wave.npz", "tok"],
     "fastki roundtrip to": ["tok"],
     "fastki inspect ": ["tok", "synthetic:droid"],
