@@ -76,6 +76,8 @@ class Painter:
         except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
             # What is raised depends on the library that is missing.
             raise UsageError(f"MuJoCo can't draw here ({_first_line(error)}): {_MEND}") from error
+        # What the floor mirrors is drawn a second time, a third of the time of a picture, and hardly seen.
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         self._cameras = {name: _camera(mujoco, name) for name in cameras}
 
     def paint(self, data: Any) -> dict[str, NDArray[np.uint8]]:
