@@ -23,6 +23,7 @@ ORDER = (
     "training",
     "evaluation",
     "serving",
+    "sim",
     "study",
     "export",
     "report",

@@ -45,7 +45,7 @@ _READING: Options = {
         Annotated[
             str,
             _reading(
-                "Preset of keys, units and grippers: droid, aloha, libero, so101, bridge; auto, none.",
+                "Preset of keys, units and grippers: droid, aloha, libero, so101, bridge, metaworld; auto, none.",
                 autocompletion=complete.robots,
             ),
         ],

@@ -19,6 +19,7 @@ from fastki.cli.layouts import layouts
 from fastki.cli.report import report
 from fastki.cli.roundtrip import roundtrip
 from fastki.cli.serve import serve
+from fastki.cli.sim import sim
 from fastki.cli.sweep import sweep
 from fastki.cli.train import train
 from fastki.errors import FastkiError
@@ -42,6 +43,7 @@ app.command()(layouts)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(serve)
+app.add_typer(sim)
 app.command()(inspect)
 app.command()(report)
 app.command()(doctor)

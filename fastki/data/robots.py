@@ -269,7 +269,27 @@ BRIDGE = Robot(
     fps=5.0,
 )
 
-ROBOTS: Mapping[str, Robot] = {robot.name: robot for robot in (DROID, ALOHA, LIBERO, SO101, BRIDGE)}
+
+def _metaworld_cameras(*names: str) -> tuple[str, ...]:
+    return tuple(f"observation.images.{name}" for name in names)
+
+
+METAWORLD = Robot(
+    name="metaworld",
+    title="Meta-World (simulated Sawyer arm)",
+    actions=(Vector(("action",), (4,), ("x", "y", "z", "gripper"), (None,) * 4, (3,), "difference"),),
+    states=(Vector(("observation.state",), (4,), ("x", "y", "z", "gripper"), ("m", "m", "m", "fraction"), (3,)),),
+    cameras={
+        "base_0_rgb": _metaworld_cameras("front", "corner2", "corner", "corner3", "corner4", "topview"),
+        "left_wrist_0_rgb": _metaworld_cameras("gripperPOV", "behindGripper"),
+        "right_wrist_0_rgb": _metaworld_cameras("side"),
+    },
+    words=("metaworld", "meta-world"),
+    remark="actions are the controller's inputs, -1 to 1; 1 moves the hand's target by 1 cm in each of the simulator's "
+    "80 steps a second, or closes the gripper",
+)
+
+ROBOTS: Mapping[str, Robot] = {robot.name: robot for robot in (DROID, ALOHA, LIBERO, SO101, BRIDGE, METAWORLD)}
 
 
 def robot_preset(name: str) -> Robot | None:

@@ -101,6 +101,7 @@ CONVENTIONS = {
     ],
     "so101": [({"action": 6, "observation.state": 6}, [], "so101_follower"), ({"action": 6}, [], "so100 mine")],
     "bridge": [({"action": 7, "observation/state": 7}, ["observation/image_0"], "bridge_dataset")],
+    "metaworld": [({"action": 4, "observation.state": 4}, ["observation.images.front"], "metaworld_sawyer reach")],
     None: [
         ({"action": 7, "observation.state": 7}, [], "panda"),
         ({"action": 5}, [], "so101_follower"),

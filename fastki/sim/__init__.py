@@ -1,0 +1,1 @@
+"""Simulators: demonstrations recorded in one, and trained policies that act in it."""
