@@ -13,8 +13,14 @@ from fastki.cli.terminal import Terminal
 if TYPE_CHECKING:
     from fastki.sim.record import Plan, Tally
 
-sim = typer.Typer(name="sim", help="Demonstrations out of a simulator.", no_args_is_help=True)
+sim = typer.Typer(name="sim", help="Demonstrations out of a simulator.", invoke_without_command=True)
 _TASK = "reach-v3"
+
+
+@sim.callback()
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @sim.command("record")

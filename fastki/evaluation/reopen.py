@@ -25,6 +25,7 @@ from fastki.training.prepare import Setup
 from fastki.training.run_folder import RunFolder, read_config
 
 Part = Literal["heldout", "train", "all"]
+PARTS: tuple[Part, ...] = ("heldout", "train", "all")
 _WHICH: dict[Part, Which] = {"heldout": "heldout", "train": "fitted", "all": "all"}
 
 

@@ -68,6 +68,8 @@ class Painter:
     def __init__(self, model: Any, cameras: tuple[str, ...], size: int) -> None:
         import mujoco
 
+        if _needs_a_screen(mujoco):
+            raise UsageError(f"MuJoCo was loaded to draw on a screen, and there is none: {_MEND}")
         model.vis.quality.shadowsize = _SHADOWS
         try:
             self._renderer = mujoco.Renderer(model, size, size)
@@ -87,6 +89,14 @@ class Painter:
     def close(self) -> None:
         """Give the graphics library back."""
         self._renderer.close()
+
+
+def _needs_a_screen(mujoco: Any) -> bool:
+    """Whether MuJoCo would look for a screen that is not there."""
+    kind = getattr(mujoco.gl_context, "GLContext", None)
+    return (
+        "glfw" in getattr(kind, "__module__", "") and sys.platform.startswith("linux") and not os.environ.get("DISPLAY")
+    )
 
 
 def _camera(mujoco: Any, name: str) -> Any:

@@ -44,7 +44,11 @@ def require_metaworld() -> None:
     try:
         import metaworld.env_dict  # noqa: F401
     except ImportError as error:
-        if getattr(error, "name", None) and str(error.name).partition(".")[0] not in ("metaworld", "mujoco", "gymnasium"):
+        if getattr(error, "name", None) and str(error.name).partition(".")[0] not in (
+            "metaworld",
+            "mujoco",
+            "gymnasium",
+        ):
             raise UsageError(f"Meta-World can't be loaded ({error}): `pip install 'fastki[sim]'`") from error
         raise UsageError("this needs Meta-World: `pip install 'fastki[sim]'`") from error
     except (AttributeError, RuntimeError) as error:  # MuJoCo's way to say that the graphics library is missing.
@@ -81,7 +85,8 @@ class MetaWorld:
         self._env: Any = _free_env(ALL_V3_ENVIRONMENTS[task])
         self.limit = self._env.max_path_length // setting.every
         self.action_dim = len(ACTION_NAMES)
-        self._expert = ENV_POLICY_MAP[task]()
+        expert: Any = ENV_POLICY_MAP[task]  # Typed as the class that all of them extend.
+        self._expert = expert()
         self._observation: NDArray[np.float64] = np.zeros(0)
         self._painter = Painter(self._env.model, setting.cameras, setting.size)
 
@@ -106,7 +111,7 @@ class MetaWorld:
         return self._seen()
 
     def step(self, action: NDArray[Any]) -> tuple[Seen, bool]:
-        """Hold ``action [4]`` for the control steps of a frame; whether the task counted as solved after any of them."""
+        """Hold ``action [4]`` for the control steps of a frame; whether the task was solved after any of them."""
         solved = False
         for _ in range(self._setting.every):
             self._observation, _, _, _, info = self._env.step(np.clip(np.asarray(action, np.float64), -1, 1))
@@ -117,8 +122,8 @@ class MetaWorld:
         """What Meta-World's script for this task, which is told the goal, would do now: ``[4]``, -1 to 1."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # That it asks for more than 1, which is cut off here.
-            action = self._expert.get_action(self._observation)
-        return np.clip(action, -1, 1).astype(np.float32)
+            action: NDArray[np.float32] = self._expert.get_action(self._observation).astype(np.float32)
+        return np.clip(action, np.float32(-1), np.float32(1))
 
     def _seen(self) -> Seen:
         state = np.array(self._observation[:_STATE], np.float32)

@@ -100,7 +100,7 @@ def record(
         plan: what is recorded.
         episodes: of each task.
         workers: processes that record.
-        overwrite: replace what is at ``out``.
+        overwrite: replace what is at ``out``, and what an earlier recording with another plan left.
         progress: told the task, how many episodes there are, and how many are wanted.
         opener: opens a task; by default Meta-World's.
 
@@ -117,7 +117,7 @@ def record(
     if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already: choose another --out, or replace it with --overwrite")
     parts = out.absolute().with_name(f".{out.absolute().name}.recording")
-    _take_up(parts, plan)
+    _take_up(parts, plan, overwrite=overwrite)
     tallies, kept = [], []
     with _Crew(plan, parts, workers, opener or MetaWorld) as crew:
         for task in plan.tasks:
@@ -130,16 +130,18 @@ def record(
     return tuple(tallies)
 
 
-def _take_up(parts: Path, plan: Plan) -> None:
+def _take_up(parts: Path, plan: Plan, *, overwrite: bool) -> None:
     """Begin a recording, or go on with the one that was begun there."""
     plain = json.loads(json.dumps(to_plain(plan)))
     if (parts / _PLAN).is_file():
         before = json.loads((parts / _PLAN).read_text(encoding="utf-8"))
         other = [name for name in plain if before.get(name) != plain[name] and name != "tasks"]
-        if other:
+        if other and overwrite:
+            shutil.rmtree(parts)
+        elif other:
             raise UsageError(
                 f"{parts} holds what an earlier recording with another {', '.join(other)} left: give the same "
-                "options to go on with it, or delete it"
+                "options to go on with it, or begin anew with --overwrite"
             )
     write_json(parts / _PLAN, plain)
 

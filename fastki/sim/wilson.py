@@ -21,4 +21,5 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     middle = rate + square / (2 * trials)
     half = _Z * math.sqrt(rate * (1 - rate) / trials + square / (4 * trials**2))
     scale = 1 + square / trials
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    # Rounding may leave an end on the wrong side of a rate of 0 or 1.
+    return max(0.0, min(rate, (middle - half) / scale)), min(1.0, max(rate, (middle + half) / scale))

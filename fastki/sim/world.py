@@ -41,7 +41,7 @@ class Setting:
             raise UsageError(f"--size {self.size} is out of range: 16 to {LARGEST} pixels are possible")
         if self.every < 1 or CONTROL_RATE % self.every:
             raise UsageError(
-                f"--every {self.every} does not divide {CONTROL_RATE} control steps a second: use 1, 2, 4, 5, 8, 10, 16 or 20"
+                f"--every {self.every} does not divide {CONTROL_RATE} steps a second: use 1, 2, 4, 5, 8, 10 or 16"
             )
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
             raise UsageError(f"--camera {','.join(self.cameras)} names no camera or one twice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import COMMANDS
 from rich.cells import cell_len
 from terminals import ESCAPE, colours, in_a_pipe, on_a_terminal, without_styles
 
@@ -58,7 +60,7 @@ def place(tmp_path_factory, fitted_once, trained_once):
 @pytest.fixture(scope="module")
 def piped(place):
     """Run a command, once a module, with standard output and error in pipes, 400 columns wide."""
-    return functools.cache(lambda command: in_a_pipe([command, *RUNS[command]], columns=400))
+    return functools.cache(lambda command: in_a_pipe([*runnable(command), *RUNS[command]], columns=400))
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +70,16 @@ def narrow(place, piped):
     @functools.cache
     def run(command):
         piped(command)
-        return on_a_terminal([command, *RUNS[command]], columns=COLUMNS, NO_COLOR="1")
+        return on_a_terminal([*runnable(command), *RUNS[command]], columns=COLUMNS, NO_COLOR="1")
 
     return run
+
+
+def runnable(command: str) -> list[str]:
+    """The words of a command, which is skipped where what it needs is not installed."""
+    if LACKING.get(command):
+        pytest.skip(LACKING[command])
+    return command.split()
 
 
 def figures(text: str) -> set[str]:
@@ -119,7 +128,7 @@ def test_what_moves_is_on_standard_error(narrow, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_quiet_is_quiet_on_a_terminal_too(place, command):
-    said = on_a_terminal([command, *RUNS[command], "--quiet"], columns=COLUMNS)
+    said = on_a_terminal([*runnable(command), *RUNS[command], "--quiet"], columns=COLUMNS)
     assert (said.code, said.out, said.err) == (0, "", "")
 
 

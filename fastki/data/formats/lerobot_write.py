@@ -134,9 +134,10 @@ class _Writer:
             self.features[key] = {"dtype": dtype, "shape": [1], "names": None}
 
     def _check(self, episode: Demonstration) -> None:
-        own = {key: list(values.shape[1:]) for key, values in (*episode.columns.items(), *episode.images.items())}
+        arrays: dict[str, NDArray[Any]] = {**episode.columns, **episode.images}
+        own = {key: list(values.shape[1:]) for key, values in arrays.items()}
         expected = {key: self.features[key]["shape"] for key in (*self.description.names, *self.videos)}
-        lengths = {len(values) for values in (*episode.columns.values(), *episode.images.values())}
+        lengths = {len(values) for values in arrays.values()}
         if own != expected or lengths != {len(episode)} or not len(episode):
             raise DataError(
                 f"{self.root}: episode {len(self.rows)} has {own} with lengths {sorted(lengths)}, not {expected}"
