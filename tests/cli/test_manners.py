@@ -34,13 +34,15 @@ RUNS = {
     ],
     "eval": ["run", "--max-frames", "8"],
     "serve": ["run", "--port", "0", "--check"],
+    "sim record": ["--episodes", "1", "--size", "32", "--every", "8", "--after", "0", "--overwrite"],
     "report": ["tok"],
     "doctor": [],
 }
 """A quick call of every command."""
 MOVING = ("memory ", "folder ", "results ", "compiled kernels ", "latency, ", "compiled in ")
 """Lines of ``doctor``, ``eval`` and ``serve`` that are never twice the same."""
-COMMANDS = [command.name or command.callback.__name__ for command in main.app.registered_commands]
+LACKING = {"sim record": None if importlib.util.find_spec("metaworld") else "fastki[sim] is not installed"}
+"""Why a command can't be run here."""
 
 
 @pytest.fixture(scope="module")
