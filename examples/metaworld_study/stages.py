@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ class Runs:
 
     Attributes:
         folder: that theirs lie in.
-        rows: in the order of the study's cells, each with its ``name`` and the ``key`` of its training.
+        rows: in the order of the study's cells, each with ``mode``, ``bins``, ``vocab`` and ``seed``, the ``name`` of
+            its folder and the ``key`` of its training.
     """
 
     folder: Path
@@ -111,7 +113,8 @@ def trainings(plan: Plan, base: TrainConfig, means: Means) -> Runs:
     # Runs of another budget or of other data lie beside these, so that no row can speak of another's run.
     digest = hashlib.sha256(f"{to_toml(base)}{fingerprint}".encode()).hexdigest()[:12]
     folder = means.out / "runs" / digest
-    variants = [combination.variant for combination in plan.combinations()]
+    combinations = plan.combinations()
+    variants = [combination.variant for combination in combinations]
     study = plan_training(base, variants, seeds=plan.seeds, folder=folder, fingerprint=fingerprint)
     names = [run_name(cell.parameters["variant"], cell.parameters["seed"]) for cell in study.cells]
 
@@ -121,10 +124,13 @@ def trainings(plan: Plan, base: TrainConfig, means: Means) -> Runs:
 
     means.say(f"{len(study.cells)} trainings of {base.steps:,} steps")
     rows = run_study(study, means.engine, store=RowStore(means.out / "rows"), on_row=tell)
-    told = zip(study.cells, names, rows, strict=True)
+    told = zip(product(range(plan.seeds), combinations), names, rows, strict=True)
     return Runs(
         folder,
-        [{**cell.parameters, **row, "name": name, "key": study.key(index)} for index, (cell, name, row) in enumerate(told)],
+        [
+            {**asdict(one), "seed": seed, **row, "name": name, "key": study.key(index)}
+            for index, ((seed, one), name, row) in enumerate(told)
+        ],
     )
 
 
