@@ -131,6 +131,14 @@ def test_a_mistake_is_one_line_before_anything_is_recorded(words, said, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_demonstrations_of_another_task_are_refused_before_anything_is_trained(studied, capsys):
+    data, engine = studied[0] / "demonstrations", Here()
+    words = [*WORDS, "--task", "push-v3", "--data", str(data), "--out", str(data.with_name("other"))]
+    assert command.main(words, engine=engine, opener=ToyWorld) == 2
+    assert "holds no push-v3, but reach-v3" in capsys.readouterr().err
+    assert engine.done == []
+
+
 def test_what_is_solved_alike_is_not_told_apart_and_what_differs_in_every_episode_is():
     def solved(mode: str, outcomes: list[bool]) -> Line:
         return Line(mode, 8, 128, 0, "flow", tokens=5.0, rounding=0.1, error=0.5, outcomes=tuple(outcomes))

@@ -15,10 +15,12 @@ from typing import Any
 from examples.metaworld_study.plan import Plan, tokenizer_settings
 from fastki.config import to_plain, to_toml
 from fastki.data import open_with
+from fastki.errors import UsageError
 from fastki.sim.closed_loop import LoopOptions
 from fastki.sim.demonstrate import Style
 from fastki.sim.record import Open, record
 from fastki.sim.record import Plan as Recording
+from fastki.sim.recorded import read_recording
 from fastki.sim.world import Setting
 from fastki.study.cells import Row
 from fastki.study.closed_loop import Trained, plan_closed_loop
@@ -57,8 +59,15 @@ def demonstrations(plan: Plan, episodes: int, means: Means) -> None:
     """Record them, unless they are there.
 
     Two cameras, as one shows no depth; and noise in what is carried out, so that there are ways back to learn from.
+
+    Raises:
+        UsageError: what is there is no recording of the task, in which the policies could act; or it can't be recorded.
     """
     if means.data.exists():
+        if plan.rollouts and plan.task not in (found := read_recording(means.data).prompts):
+            raise UsageError(
+                f"{means.data} holds no {plan.task}, but {', '.join(found)}: give another --data or --task"
+            )
         return
     means.say(f"recording {episodes} demonstrations of {plan.task} to {means.data}")
     what = Recording((plan.task,), Setting(("front", "side")), Style(noise=0.3))
