@@ -121,6 +121,7 @@ def test_more_episodes_train_nothing(studied):
         (["--task", "reach-v9"], "reach-v3"),
         (["--set", "network.sise=dummy"], "sise"),
         (["--rollouts", "-1"], "--rollouts -1"),
+        (["--episodes", "1"], "--episodes 1"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_recorded(words, said, tmp_path, capsys):

@@ -13,7 +13,7 @@ from examples.metaworld_study.stages import Means, base_config, demonstrations, 
 from examples.metaworld_study.summary import lines_of
 from examples.metaworld_study.write import Told, write_results
 from fastki.data import open_dataset
-from fastki.errors import FastkiError
+from fastki.errors import FastkiError, UsageError
 from fastki.files import require_writable
 from fastki.sim.metaworld import require_metaworld, require_task
 from fastki.sim.record import Open
@@ -45,6 +45,8 @@ def main(words: Sequence[str], *, engine: Engine | None = None, opener: Open | N
 
 
 def _study(plan: Plan, episodes: int, means: Means, *, command: str) -> None:
+    if episodes < 2:
+        raise UsageError(f"--episodes {episodes} is out of range: 2 or more are needed, as some are held out")
     require_writable(means.out / "results.csv")
     if plan.rollouts and means.opener is None:
         require_metaworld()  # Before the trainings rather than after.
@@ -73,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--episodes", type=int, default=200, help="demonstrations that are recorded (%(default)s)")
     add("--task", default=default.task, help="of Meta-World (%(default)s)")
     add("--steps", type=int, default=default.steps, help="of each training (%(default)s)")
-    add("--bins", type=_numbers, default=default.bins, help="precisions, joined by commas (8,32)")
-    add("--vocab", type=_numbers, default=default.vocab, help="vocabularies, joined by commas (128,512)")
+    add("--bins", type=numbers, default=default.bins, help="precisions, joined by commas (8,32)")
+    add("--vocab", type=numbers, default=default.vocab, help="vocabularies, joined by commas (128,512)")
     add("--modes", type=_words, default=default.modes, help="joined by commas (ki,joint,flow,fast)")
     add("--seeds", type=int, default=default.seeds, help="trainings of each combination (%(default)s)")
     add("--rollouts", type=int, default=default.rollouts, help="episodes of each head; 0: no simulator (%(default)s)")
@@ -87,7 +89,7 @@ def _words(said: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in said.split(",") if word.strip())
 
 
-def _numbers(said: str) -> tuple[int, ...]:
+def numbers(said: str) -> tuple[int, ...]:
     return tuple(int(word) for word in _words(said))
 
 

@@ -73,6 +73,7 @@ def _over_tokens(axes: Axes, lines: Sequence[Line], what: str) -> None:
         axes.errorbar(
             [place], [value], yerr=ends, color=colour, marker=mark, mfc=face, linestyle="", capsize=3, label=label
         )
+    axes.margins(y=0.12)
     axes.set_xlabel("tokens a chunk, mean")
     _bare(axes)
 
@@ -81,9 +82,16 @@ def _tokenizers(axes: Axes, lines: Sequence[Line]) -> None:
     known = {(line.bins, line.vocab): line for line in lines if line.tokens is not None}
     for (bins, vocab), line in known.items():
         axes.plot([line.tokens], [line.rounding], marker="o", color=INK, linestyle="")
-        words = f" {bins} bins, {vocab}"
-        axes.annotate(words, (line.tokens, line.rounding), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axes.margins(x=0.25, y=0.15)
+        axes.annotate(
+            f"{bins} bins\n{vocab}",
+            (line.tokens, line.rounding),
+            xytext=(0, -8),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=8,
+        )
+    axes.margins(x=0.15, y=0.15)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens a chunk, mean")
     axes.set_title("The tokenizers: RMS error of rounding, normalised units", fontsize=10)

@@ -84,7 +84,7 @@ def _cells(line: Line) -> dict[str, Any]:
 
 def _page(lines: Sequence[Line], together: Sequence[Line], compared: Sequence[Contrast], title: str, told: Told) -> str:
     parts = [
-        f"**{title}.** Written by `{told.command}`; [README.md](../README.md) says how to read it.",
+        f"**{title}.** Written by `{told.command}`; examples/metaworld_study/README.md says how to read it.",
         _table(together),
     ]
     if floors := [line for line in together if line.mode == FLOOR]:
@@ -118,10 +118,9 @@ def _contrasts(compared: Sequence[Contrast]) -> str:
     rows = []
     for one in compared:
         verdict = "told apart" if one.told_apart else "not told apart"
-        rows.append(
-            f"- {one.words}: {one.difference:+.2f} [{one.low:+.2f}, {one.high:+.2f}], {verdict} "
-            f"({one.episodes} episodes, mean of {one.pairs} pair{'s' * (one.pairs != 1)})"
-        )
+        found = f"{one.difference:+.2f} [{one.low:+.2f}, {one.high:+.2f}]".replace("-", "−")
+        pairs = f"{one.pairs} pair{'s' * (one.pairs != 1)}"
+        rows.append(f"- {one.words}: {found}, {verdict} ({one.episodes} episodes, mean of {pairs})")
     return "\n".join(rows)
 
 
