@@ -14,6 +14,7 @@ from fastki.evaluation.policy import find_policy, load_policy
 from fastki.evaluation.reopen import run_of
 from fastki.sim.closed_loop import ClosedLoop, LoopOptions, Progress, measure_closed_loop, recorded_actions, require_fit
 from fastki.sim.metaworld import ACTION_NAMES, STATE_NAMES, MetaWorld, require_metaworld, require_task
+from fastki.sim.record import Open
 from fastki.sim.recorded import Recording, read_recording
 from fastki.training.run_folder import RunFolder, read_config
 
@@ -82,18 +83,22 @@ def evaluate_in(
     options: LoopOptions,
     *,
     progress: Progress | None = None,
+    opener: Open | None = None,
 ) -> ClosedLoop:
     """The success of each head (all, by default, that the policy was trained for) and of the floors.
+
+    ``opener`` opens the task, by default Meta-World's.
 
     Raises:
         UsageError: a head that it was not trained for, data of another robot, or Meta-World is missing.
     """
-    require_metaworld()
+    if opener is None:
+        require_metaworld()
     policy = load_policy(place.checkpoint, sampling)
     live = [LivePolicy(policy, head) for head in heads or policy.heads]
     for one in live:
         require_fit(one, place.recording, len(ACTION_NAMES), len(STATE_NAMES))
     dataset: Dataset = open_with(place.uri, OpenOptions())
     replayed = recorded_actions(dataset, place.recording.prompts[place.task])
-    with MetaWorld(place.task, place.recording.setting) as world:
+    with (opener or MetaWorld)(place.task, place.recording.setting) as world:
         return measure_closed_loop(world, live, place.recording, replayed, options, progress=progress)
