@@ -68,7 +68,7 @@ def _finish(
     payload = loop_payload(place, found, sampling)
     paths = [
         *write_loop(payload, command, folder),
-        *write_drawn(loop_figures(place, found), folder, stems=STEMS),
+        *write_drawn(loop_figures(place.task, found), folder, stems=STEMS),
         *write_films(found, folder),
     ]
     terminal.payload({**payload, "files": [str(path) for path in paths]})

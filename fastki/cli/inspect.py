@@ -113,16 +113,23 @@ def _inspect_run(terminal: Terminal, folder: str) -> None:
     from fastki.data.extras import need
 
     need("jax", extra="train", what="a training run")
+    from rich.markup import escape
+
+    from fastki.report.closed_loop import loop_table
+    from fastki.report.loop_html import played_in
     from fastki.report.run_tables import run_evaluation, run_facts, run_losses, run_payload
     from fastki.training.run_summary import summarize_run
 
     summary = summarize_run(Path(folder))
-    terminal.payload(run_payload(summary))
+    played = played_in(Path(folder))
+    terminal.payload({**run_payload(summary), "closed_loop": [one.document for one in played]})
     terminal.show(run_facts(summary))
     if summary.losses:
         terminal.show("", run_losses(summary))
     if summary.evaluation is not None:
         terminal.show("", run_evaluation(summary.evaluation))
+    for one in played:
+        terminal.show("", escape(f"{one.env}, {one.found.prompt!r}"), loop_table(one.found))
     if summary.checkpoints.usable:
         terminal.show("")
         terminal.next_command("fastki", "eval", folder)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastki.errors import DataError
+from fastki.report.closed_loop import NAME as PLAYED_RESULT
 from fastki.report.compare_html import MADE_BY as COMPARED
 from fastki.report.compare_html import RESULT as COMPARED_RESULT
 from fastki.report.compare_html import comparison_sections
@@ -21,6 +22,8 @@ from fastki.report.layout_html import layout_sections
 from fastki.report.layout_read import MADE_BY as LAYOUTS
 from fastki.report.layout_read import RESULT as LAYOUTS_RESULT
 from fastki.report.layout_read import read_layouts
+from fastki.report.loop_html import MADE_BY as PLAYED
+from fastki.report.loop_html import loop_sections
 from fastki.report.roundtrip_html import MADE_BY as ROUNDTRIP
 from fastki.report.roundtrip_html import RESULT as ROUNDTRIP_RESULT
 from fastki.report.roundtrip_html import roundtrip_sections
@@ -162,4 +165,5 @@ KINDS: tuple[Kind, ...] = (
     Kind("Sequence layouts", LAYOUTS_RESULT, LAYOUTS, _layouts),
     Kind("Training", TRAIN_MARK, TRAIN, train_sections),
     Kind("Training compared", COMPARED_RESULT, COMPARED, _compared),
+    Kind("In a simulator", PLAYED_RESULT, PLAYED, loop_sections),
 )

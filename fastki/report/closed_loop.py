@@ -151,7 +151,7 @@ def write_gif(film: NDArray[np.uint8], path: Path, *, fps: int) -> None:
         pictures[0].save(temporary, save_all=True, append_images=pictures[1:], duration=times, loop=0)
 
 
-def loop_figures(place: Place, found: ClosedLoop) -> list[Drawn]:
+def loop_figures(task: str, found: ClosedLoop) -> list[Drawn]:
     """A bar a head and floor, with its interval."""
     from matplotlib.figure import Figure
 
@@ -169,7 +169,7 @@ def loop_figures(place: Place, found: ClosedLoop) -> list[Drawn]:
     axes.set_xlim(0, 1.12)
     axes.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)], fontsize=8)
     axes.set_xlabel("episodes solved, with Wilson's 95 % interval", fontsize=9)
-    axes.set_title(clean(f"{place.task}: {found.prompt}"), fontsize=10)
+    axes.set_title(clean(f"{task}: {found.prompt}"), fontsize=10)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()

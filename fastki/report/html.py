@@ -116,7 +116,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that was written as PNG, and as SVG unless ``svg`` is None.
+    """A figure that was written as PNG (or a film as GIF), and as SVG unless ``svg`` is None.
 
     Where figures of one name come from several folders, ``prefix`` tells the ids in them apart.
     """
@@ -230,7 +230,8 @@ def _picture(part: Picture) -> str:
     title = escape(part.title)
     if part.svg is None or part.svg.stat().st_size > LARGEST_SVG:
         data = base64.b64encode(part.png.read_bytes()).decode()
-        drawn = f'<img src="data:image/png;base64,{data}" alt="{title}">'
+        kind = part.png.suffix.removeprefix(".")
+        drawn = f'<img src="data:image/{kind};base64,{data}" alt="{title}">'
     else:
         drawn = inline_svg(part.svg.read_bytes(), prefix=f"{part.prefix}{part.svg.stem}-", label=part.title)
     caption = f"<figcaption>{escape(part.caption)}</figcaption>"

@@ -9,6 +9,7 @@ from fastki.report.drawn import Drawn, write_drawn
 from fastki.report.eval_tables import TITLES
 from fastki.report.html import Command, Facts, Section, Words
 from fastki.report.html_table import pictures
+from fastki.report.loop_html import loop_parts, played_in
 from fastki.report.run_tables import run_pairs
 from fastki.report.runs import read_object
 from fastki.report.train_figures import gradient_norms, loss_curves
@@ -34,6 +35,7 @@ def train_sections(folder: Path, scratch: Path) -> tuple[str, list[Section]]:
         Section("How far it is", (Facts(tuple(run_pairs(run))),)),
         Section("Learning", pictures(drawn, scratch) or (Words(("No step was taken yet.",)),)),
         *_evaluation(run),
+        *_played(folder, scratch),
         Section("Configuration", (Command(to_toml(run.config)),)),
         *_made_by(RunFolder(folder)),
     ]
@@ -64,6 +66,13 @@ def _evaluation(run: RunSummary) -> list[Section]:
         if row.get("of_mean") is not None
     ]
     return [Section("On held-out episodes", (Facts(tuple(pairs)),))] if pairs else []
+
+
+def _played(folder: Path, scratch: Path) -> list[Section]:
+    return [
+        Section(f"In the simulator: {played.env}", loop_parts(played, scratch, f"success{number}"))
+        for number, played in enumerate(played_in(folder))
+    ]
 
 
 def _made_by(folder: RunFolder) -> list[Section]:
