@@ -17,7 +17,7 @@ def report(
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folders that fit, roundtrip and sweep wrote, or one above them; by default all in fastki-out.",
+            help="Folders of earlier results, or one above them; by default all in fastki-out.",
             metavar="FOLDER...",
             show_default=False,
         ),

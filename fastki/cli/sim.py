@@ -37,6 +37,9 @@ def record(
         float, typer.Option(help="Added to what is carried out, standard deviation; what is recorded has none.")
     ] = 0.0,
     after: Annotated[int, typer.Option(help="Frames recorded after the task is solved.", min=0)] = 10,
+    wander: Annotated[
+        int, typer.Option(help="Frames, at most, that the hand is pushed somewhere before an episode begins.", min=0)
+    ] = 0,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also keep what did not solve the task.")] = False,
     seed: Annotated[int, typer.Option(help="Of the episodes.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes that record.", min=1)] = 1,
@@ -53,7 +56,7 @@ def record(
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     setting = Setting(_words(camera), size, every)
-    plan = Plan(_words(task), setting, Style(noise, after), seed, keep_failed)
+    plan = Plan(_words(task), setting, Style(noise, after, wander), seed, keep_failed)
     require_writable(out)
     with terminal.progress() as progress:
         tallies = write(out, plan, episodes, workers=workers, overwrite=overwrite, progress=progress)

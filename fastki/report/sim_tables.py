@@ -21,7 +21,11 @@ def recording_facts(plan: Plan) -> Table:
         [
             ("pictures", f"{', '.join(setting.cameras)}, {setting.size} × {setting.size}"),
             ("rate", f"{setting.fps} Hz: an action is held for {setting.every} control steps"),
-            ("expert", f"noise {style.noise:g}, {style.after} frames after the task is solved, seed {plan.seed}"),
+            (
+                "expert",
+                f"noise {style.noise:g}, {style.after} frames after the task is solved, wanders for up to "
+                f"{style.wander} before, seed {plan.seed}",
+            ),
         ]
     )
 

@@ -29,10 +29,14 @@ class Style:
         noise: standard deviation of what is added to x, y and z of the action that is carried out; the action that is
             recorded is the expert's own, so that data hold ways back from where it would not have gone.
         after: frames recorded after the task is solved.
+        wander: frames, at most, in which the hand is pushed somewhere before the recording begins. Without it every
+            episode starts at one place, so that where the hand is soon tells where it is going, and what learns from
+            such data need not look.
     """
 
     noise: float = 0.0
     after: int = 10
+    wander: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ def episode_seed(seed: int, attempt: int) -> int:
 def demonstrate(world: Demonstrator, seed: int, style: Style) -> Attempt:
     """Let the expert try, until it has solved the task and ``style.after`` frames have passed, or time is up."""
     rng = np.random.default_rng(seed)
-    seen, actions, frames, left = world.reset(seed), [], [], -1
+    seen, actions, frames, left = _wandered(world, seed, style.wander), [], [], -1
     for _ in range(world.limit):
         action = world.expert()
         actions.append(action)
@@ -81,6 +85,18 @@ def demonstrate(world: Demonstrator, seed: int, style: Style) -> Attempt:
         if left == 0:
             break
     return Attempt(seed, left >= 0, np.stack(actions), *_stacked(frames))
+
+
+def _wandered(world: Demonstrator, seed: int, most: int) -> Seen:
+    """The beginning of the episode, or what is seen up to ``most`` frames later, pushed one way all the time."""
+    seen = world.reset(seed)
+    if most:
+        rng = np.random.default_rng((seed, most))
+        push = np.zeros(world.action_dim)
+        push[:3] = rng.uniform(-1, 1, 3)
+        for _ in range(rng.integers(most + 1)):
+            seen, _ = world.step(push)
+    return seen
 
 
 def _stacked(frames: list[Seen]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.uint8]]]:

@@ -30,6 +30,7 @@ Progress = Callable[[str, int, int], None]
 Open = Callable[[str, Setting], AbstractContextManager[Demonstrator]]
 """Opens a task."""
 _PLAN = "plan.json"
+_MOST_WANDER = 100
 _WAVE = 8  # Attempts a worker is given at once, so that the simulator is opened once for several.
 
 
@@ -61,6 +62,8 @@ class Plan:
             raise UsageError(f"--seed {self.seed} is out of range: 0 to 999,999")
         if not 0 <= self.style.noise <= 1:
             raise UsageError(f"--noise {self.style.noise} is out of range: 0 to 1")
+        if not 0 <= self.style.wander <= _MOST_WANDER:
+            raise UsageError(f"--wander {self.style.wander} is out of range: 0 to {_MOST_WANDER} frames")
 
 
 @dataclass(frozen=True)
@@ -240,5 +243,5 @@ def _assemble(folder: Path, plan: Plan, kept: Sequence[Sequence[Path]]) -> None:
 
     write_lerobot(folder, episodes(), Description(plan.setting.fps, ROBOT, names))
     done = dataclasses.replace(recording, longest=max(lengths), seeds=tuple(seeds))
-    extra: dict[str, Any] = {"noise": plan.style.noise, "after": plan.style.after, "seed": plan.seed}
+    extra: dict[str, Any] = {**to_plain(plan.style), "seed": plan.seed}
     write_json(folder / NAME, {**done.to_plain(), "recorded_with": extra})

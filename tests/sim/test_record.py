@@ -66,6 +66,21 @@ def test_frames_after_the_task_is_solved():
     assert lengths[1] - lengths[0] == 3
 
 
+def test_wandering_begins_anywhere_and_is_not_recorded():
+    """At most two steps of a tenth away, every attempt its own way, the same each time; the way to the goal is left."""
+    world = ToyWorld("reach-v3", PLAN.setting)
+    attempts = [demonstrate(world, seed, Style(0.0, 0, 2)) for seed in range(30)]
+    again = demonstrate(world, 7, Style(0.0, 0, 2))
+    starts = np.stack([attempt.states[0, :3] for attempt in attempts])
+    assert np.abs(starts).max() <= 0.2 + 1e-6
+    assert 0.05 < starts.std() < 0.2
+    np.testing.assert_array_equal(attempts[7].states, again.states)
+    np.testing.assert_array_equal(demonstrate(world, 7, Style(0.0, 0, 0)).states[0], np.zeros(4))
+    for attempt in attempts[:2]:
+        world.reset(attempt.seed)
+        np.testing.assert_allclose(attempt.states[-1] + 0.1 * attempt.actions[-1], world.goal, atol=0.15)
+
+
 class Killed(ToyWorld):
     """Gives up in the sixth episode that it begins."""
 
@@ -146,6 +161,7 @@ def test_an_expert_that_never_solves_it_does_not_go_on_for_ever(tmp_path):
         (lambda: Plan(tasks=()), "names no task"),
         (lambda: Plan(seed=-1), "--seed -1"),
         (lambda: Plan(style=Style(noise=2.0)), "--noise 2.0"),
+        (lambda: Plan(style=Style(wander=101)), "--wander 101"),
     ],
 )
 def test_numbers_out_of_range(make, said):
