@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -33,7 +34,8 @@ def main(words: Sequence[str], *, engine: Engine | None = None, opener: Open | N
     try:
         plan = _plan(asked)
         out: Path = asked.out
-        means = Means(asked.data or out / "demonstrations", out, engine or LocalEngine(1), opener)
+        data = asked.data or out / "demonstrations"
+        means = Means(data, out, engine or LocalEngine(1), opener, workers=1 if opener else os.cpu_count() or 1)
         _study(plan, asked.episodes, means, command=shlex.join(["python", "-m", "examples.metaworld_study", *words]))
     except FastkiError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -45,6 +45,7 @@ class Means:
         out: folder of rows and runs.
         engine: where cells are computed: one other process at a time, as each takes the whole machine.
         opener: opens a task; None: Meta-World's.
+        workers: processes that record.
         say: told of every step, a line each.
     """
 
@@ -52,13 +53,15 @@ class Means:
     out: Path
     engine: Engine = LocalEngine(1)  # noqa: RUF009
     opener: Open | None = None
+    workers: int = 1
     say: Say = print
 
 
 def demonstrations(plan: Plan, episodes: int, means: Means) -> None:
     """Record them, unless they are there.
 
-    Two cameras, as one shows no depth; and noise in what is carried out, so that there are ways back to learn from.
+    Two cameras, as one shows no depth. Episodes start anywhere: from one place, the hand would soon tell where it is
+    going, and nothing that learns would have to look. Ten frames a second, since every frame costs two pictures.
 
     Raises:
         UsageError: what is there is no recording of the task, in which the policies could act; or it can't be recorded.
@@ -70,8 +73,8 @@ def demonstrations(plan: Plan, episodes: int, means: Means) -> None:
             )
         return
     means.say(f"recording {episodes} demonstrations of {plan.task} to {means.data}")
-    what = Recording((plan.task,), Setting(("front", "side")), Style(noise=0.3))
-    [tally] = record(means.data, what, episodes, opener=means.opener)
+    what = Recording((plan.task,), Setting(("front", "side"), every=8), Style(after=8, wander=4))
+    [tally] = record(means.data, what, episodes, workers=means.workers, opener=means.opener)
     means.say(f"{tally.episodes} demonstrations, out of {tally.attempts} attempts of the expert")
 
 
