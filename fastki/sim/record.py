@@ -20,6 +20,7 @@ from fastki.data.extras import need
 from fastki.data.formats.lerobot_write import Demonstration, Description, write_lerobot
 from fastki.errors import UsageError
 from fastki.files import atomic_folder, write_json
+from fastki.orphans import end_with_parent
 from fastki.sim.demonstrate import Style, demonstrate, episode_seed, load_attempt, save_attempt, was_solved
 from fastki.sim.graphics import require_cameras
 from fastki.sim.metaworld import ACTION_NAMES, ROBOT, STATE_NAMES, MetaWorld, require_metaworld, require_task
@@ -161,7 +162,7 @@ class _Crew:
 
     def __enter__(self) -> _Crew:
         if self.workers > 1:
-            self.pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
+            self.pool = ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=end_with_parent)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastki.orphans import end_with_parent
 from fastki.study.cells import Shard, Work
 
 ROW, DONE, FAILED = "row", "done", "failed"
@@ -24,6 +25,7 @@ def serve(pipe: Connection, work: Work) -> None:
     cell, then (DONE,), or (FAILED, traceback), after which the process ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides.
+    end_with_parent()
     while True:
         try:
             folder, context, cells = pipe.recv()

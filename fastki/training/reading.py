@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastki.errors import DataError, FastkiError
+from fastki.orphans import end_with_parent
 from fastki.training.batch import TrainingBatch, woven
 from fastki.training.pipes import receive, send
 from fastki.training.source import Source
@@ -163,6 +164,7 @@ def serve(pipe: Connection, reader: Reader) -> None:
     after that the process ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides.
+    end_with_parent()
     while True:
         try:
             plan = pipe.recv()

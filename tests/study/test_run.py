@@ -116,7 +116,7 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path):
     assert [computed(tmp_path).count(number) for number in (1, 2, 5)] == [1, 1, 1]
 
 
-def test_a_killed_study_leaves_whole_rows_and_goes_on(tmp_path):
+def in_another_process(log: Path, numbers: list[tuple[int, str]]) -> subprocess.Popen[bytes]:
     code = (
         f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
         "from pathlib import Path\n"
@@ -124,11 +124,27 @@ def test_a_killed_study_leaves_whole_rows_and_goes_on(tmp_path):
         "from fastki.study.local import LocalEngine\n"
         "from fastki.study.run import run_study\n"
         "from fastki.study.store import RowStore\n"
-        f"log = Path({str(tmp_path)!r})\n"
-        "numbers = [(number, 'wait') for number in range(1, 6)]\n"
-        "run_study(toy(log, numbers, groups=1), LocalEngine(1), store=RowStore(log / 'rows'))\n"
+        f"log = Path({str(log)!r})\n"
+        f"run_study(toy(log, {numbers}, groups=1), LocalEngine(1), store=RowStore(log / 'rows'))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code])
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def test_a_worker_in_the_middle_of_a_cell_ends_with_a_study_that_is_killed(tmp_path):
+    process, beats = in_another_process(tmp_path, [(1, "beat")]), tmp_path / "beats"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not beats.exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(2)
+    counted = beats.stat().st_size
+    time.sleep(1)
+    assert beats.stat().st_size == counted
+
+
+def test_a_killed_study_leaves_whole_rows_and_goes_on(tmp_path):
+    process = in_another_process(tmp_path, [(number, "wait") for number in range(1, 6)])
     rows = tmp_path / "rows"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(finished(rows)) < 2:
@@ -138,7 +154,7 @@ def test_a_killed_study_leaves_whole_rows_and_goes_on(tmp_path):
     kept = finished(rows)
     assert 2 <= len(kept) < 5
     assert all(json.loads(path.read_text())["row"]["product"] > 0 for path in kept)
-    time.sleep(1)  # The orphaned worker finds its pipe closed and goes.
+    time.sleep(1)  # The orphaned worker goes.
     before = computed(tmp_path)
     study = toy(tmp_path, [(number, "wait") for number in range(1, 6)], groups=1)
     assert run(study, rows) == PRODUCTS
