@@ -133,7 +133,7 @@ def write_films(found: ClosedLoop, folder: Path) -> list[Path]:
         for kind in FILMS:
             path = folder / f"{row.name}-{kind}.gif"
             if kind in row.films:
-                write_gif(row.films[kind].film, path, fps=found.fps)
+                write_gif(row.films[kind], path, fps=found.fps)
                 paths.append(path)
             else:
                 path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from fastki.sim.rollout import Rollout
 MADE_BY = "fastki eval --env"
 _GIF = (b"GIF87a", b"GIF89a")
 _LARGEST_FILM = 4 * 2**20
-_NO_FILM = np.zeros((0, 0, 0, 3), np.uint8)
+_NOT_KEPT = np.zeros((0, 0))  # The actions of an episode.
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _success(name: str, plain: dict[str, Any]) -> Success:
     if name not in TITLES:
         raise ValueError(f"nothing acts by {name!r}")
     rollouts = tuple(
-        Rollout(int(one["seed"]), bool(one["solved"]), int(one["frames"]), _NO_FILM) for one in plain["rollouts"]
+        Rollout(int(one["seed"]), bool(one["solved"]), int(one["frames"]), _NOT_KEPT) for one in plain["rollouts"]
     )
     if not rollouts:
         raise ValueError(f"{name} has no episodes")

@@ -16,7 +16,7 @@ from fastki.data import Dataset
 from fastki.errors import UsageError
 from fastki.evaluation.live import LivePolicy
 from fastki.sim.recorded import Recording
-from fastki.sim.rollout import Actor, RandomActor, ReplayActor, Rollout, Situation, roll_out
+from fastki.sim.rollout import Actor, RandomActor, ReplayActor, Rollout, Situation, film_of, roll_out
 from fastki.sim.wilson import wilson
 from fastki.sim.world import World
 
@@ -64,13 +64,14 @@ class Success:
 
     Attributes:
         name: of the head or floor.
-        rollouts: of every episode, without their films.
-        films: "success" and "failure" → the first such episode, where there is one.
+        rollouts: of every episode.
+        films: "success" and "failure" → the first such episode, where there is one and films were asked for: uint8
+            ``[T + 1, h, w, 3]``, cameras side by side.
     """
 
     name: str
     rollouts: tuple[Rollout, ...]
-    films: Mapping[str, Rollout]
+    films: Mapping[str, NDArray[np.uint8]]
 
     @property
     def solved(self) -> int:
@@ -127,9 +128,10 @@ class PolicyActor:
 
     def act(self, situation: Situation) -> NDArray[np.float32]:
         """``[H, A]``."""
-        images = {Recording.key(name): picture for name, picture in situation.seen.images.items()}
+        seen = situation.look()
+        images = {Recording.key(name): picture for name, picture in seen.images.items()}
         draw = (situation.seed * 1009 + situation.frame) % 2**31
-        return self.policy.act(images, situation.seen.state, situation.prompt, previous=situation.previous, draw=draw)
+        return self.policy.act(images, seen.state, situation.prompt, previous=situation.previous, draw=draw)
 
 
 def require_fit(policy: LivePolicy, recording: Recording, action_dim: int, state_dim: int) -> None:
@@ -176,6 +178,7 @@ def measure_closed_loop(
     replayed: Sequence[NDArray[Any]],
     options: LoopOptions,
     *,
+    films: bool = True,
     progress: Progress | None = None,
 ) -> ClosedLoop:
     """Let every head, and the floors, act in the same episodes, none of which was recorded.
@@ -186,6 +189,7 @@ def measure_closed_loop(
         recording: what they were trained on.
         replayed: recorded actions, for the floor that looks at nothing.
         options: how it is measured.
+        films: keep what each head's first success and first failure looked like.
         progress: told the head or floor, how many episodes are done, and of how many.
     """
     horizon = policies[0].horizon
@@ -194,28 +198,31 @@ def measure_closed_loop(
     few = options.episodes if options.floor is None else options.floor
     report: Progress = progress or (lambda *_: None)
 
-    def measure(name: str, actor: Actor, count: int) -> Success:
+    def measure(name: str, actor: Actor, count: int, filmed: bool) -> Success:
         done: list[Rollout] = []
-        films: dict[str, Rollout] = {}
         for number in range(count):
-            found = roll_out(world, actor, evaluation_seed(options.seed, number), replan=replan, limit=limit)
-            films.setdefault("success" if found.solved else "failure", found)
-            done.append(Rollout(found.seed, found.solved, found.frames, found.film[:0]))
+            done.append(roll_out(world, actor, evaluation_seed(options.seed, number), replan=replan, limit=limit))
             report(name, number + 1, count)
-        return Success(name, tuple(done), films)
+        return Success(name, tuple(done), _films(world, done) if filmed else {})
 
     floors: dict[str, Actor] = {}
     if few:
         floors = {RANDOM: RandomActor(world.action_dim), REPLAY: ReplayActor(replayed)}
     return ClosedLoop(
         world.prompt,
-        tuple(measure(policy.head, PolicyActor(policy), options.episodes) for policy in policies),
-        tuple(measure(name, actor, few) for name, actor in floors.items()),
+        tuple(measure(policy.head, PolicyActor(policy), options.episodes, films) for policy in policies),
+        tuple(measure(name, actor, few, False) for name, actor in floors.items()),
         replan,
         horizon,
         limit,
         recording.setting.fps,
     )
+
+
+def _films(world: World, rollouts: Sequence[Rollout]) -> dict[str, NDArray[np.uint8]]:
+    kinds = {"success": True, "failure": False}
+    first = {kind: next((one for one in rollouts if one.solved is solved), None) for kind, solved in kinds.items()}
+    return {kind: film_of(world, one) for kind, one in first.items() if one is not None}
 
 
 def evaluation_seed(seed: int, number: int) -> int:

@@ -70,14 +70,15 @@ def episode_seed(seed: int, attempt: int) -> int:
 def demonstrate(world: Demonstrator, seed: int, style: Style) -> Attempt:
     """Let the expert try, until it has solved the task and ``style.after`` frames have passed, or time is up."""
     rng = np.random.default_rng(seed)
-    seen, actions, frames, left = _wandered(world, seed, style.wander), [], [], -1
+    actions, frames, left = [], [], -1
+    _begin(world, seed, style.wander)
     for _ in range(world.limit):
         action = world.expert()
         actions.append(action)
-        frames.append(seen)
+        frames.append(world.look())
         push = np.zeros(world.action_dim)
         push[:3] = style.noise * rng.standard_normal(3)
-        seen, solved = world.step(np.clip(action + push, -1, 1))
+        solved = world.step(np.clip(action + push, -1, 1))
         if left < 0 and solved:
             left = style.after
         elif left > 0:
@@ -87,16 +88,15 @@ def demonstrate(world: Demonstrator, seed: int, style: Style) -> Attempt:
     return Attempt(seed, left >= 0, np.stack(actions), *_stacked(frames))
 
 
-def _wandered(world: Demonstrator, seed: int, most: int) -> Seen:
-    """The beginning of the episode, or what is seen up to ``most`` frames later, pushed one way all the time."""
-    seen = world.reset(seed)
+def _begin(world: Demonstrator, seed: int, most: int) -> None:
+    """Begin the episode, and push the hand one way for up to ``most`` frames."""
+    world.reset(seed)
     if most:
         rng = np.random.default_rng((seed, most))
         push = np.zeros(world.action_dim)
         push[:3] = rng.uniform(-1, 1, 3)
         for _ in range(rng.integers(most + 1)):
-            seen, _ = world.step(push)
-    return seen
+            world.step(push)
 
 
 def _stacked(frames: list[Seen]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.uint8]]]:

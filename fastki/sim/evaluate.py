@@ -82,12 +82,14 @@ def evaluate_in(
     sampling: Sampling,
     options: LoopOptions,
     *,
+    films: bool = True,
     progress: Progress | None = None,
     opener: Open | None = None,
 ) -> ClosedLoop:
     """The success of each head (all, by default, that the policy was trained for) and of the floors.
 
-    ``opener`` opens the task, by default Meta-World's.
+    ``films``: keep what each head's first success and first failure looked like. ``opener`` opens the task, by default
+    Meta-World's.
 
     Raises:
         UsageError: a head that it was not trained for, data of another robot, or Meta-World is missing.
@@ -101,4 +103,4 @@ def evaluate_in(
     dataset: Dataset = open_with(place.uri, OpenOptions())
     replayed = recorded_actions(dataset, place.recording.prompts[place.task])
     with (opener or MetaWorld)(place.task, place.recording.setting) as world:
-        return measure_closed_loop(world, live, place.recording, replayed, options, progress=progress)
+        return measure_closed_loop(world, live, place.recording, replayed, options, films=films, progress=progress)

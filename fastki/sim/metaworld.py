@@ -102,21 +102,25 @@ class MetaWorld:
         """Where the goal is, ``[3]``, m."""
         return np.array(self._env._target_pos)
 
-    def reset(self, seed: int) -> Seen:
+    def reset(self, seed: int) -> None:
         """Begin the episode that belongs to ``seed``: where things and the goal are follows from it."""
         self._env.seed(seed)
         self._observation, _ = self._env.reset()
         # The reset moves the goal's mark in the model only: without this, pictures show the goal of before.
         self._mujoco.mj_forward(self._env.model, self._env.data)
-        return self._seen()
 
-    def step(self, action: NDArray[Any]) -> tuple[Seen, bool]:
+    def step(self, action: NDArray[Any]) -> bool:
         """Hold ``action [4]`` for the control steps of a frame; whether the task was solved after any of them."""
         solved = False
         for _ in range(self._setting.every):
             self._observation, _, _, _, info = self._env.step(np.clip(np.asarray(action, np.float64), -1, 1))
             solved = solved or bool(info["success"])
-        return self._seen(), solved
+        return solved
+
+    def look(self) -> Seen:
+        """The pictures, drawn now, and the state."""
+        state = np.array(self._observation[:_STATE], np.float32)
+        return Seen(self._painter.paint(self._env.data), state)
 
     def expert(self) -> NDArray[np.float32]:
         """What Meta-World's script for this task, which is told the goal, would do now: ``[4]``, -1 to 1."""
@@ -124,10 +128,6 @@ class MetaWorld:
             warnings.simplefilter("ignore", UserWarning)  # That it asks for more than 1, which is cut off here.
             action: NDArray[np.float32] = self._expert.get_action(self._observation).astype(np.float32)
         return np.clip(action, np.float32(-1), np.float32(1))
-
-    def _seen(self) -> Seen:
-        state = np.array(self._observation[:_STATE], np.float32)
-        return Seen(self._painter.paint(self._env.data), state)
 
 
 def _free_env(kind: Any) -> Any:

@@ -5,7 +5,7 @@ Axis letters: H actions that are chosen at once, A action dimensions, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,14 +20,14 @@ class Situation:
     """What is known when actions are chosen.
 
     Attributes:
-        seen: the frame.
+        look: draws what is seen now, for those who want to know.
         prompt: the instruction.
         previous: ``[A]``, the action before, 0 at the beginning.
         seed: of the episode.
         frame: number of the frame, from 0.
     """
 
-    seen: Seen
+    look: Callable[[], Seen]
     prompt: str
     previous: NDArray[np.float64]
     seed: int
@@ -49,14 +49,14 @@ class Rollout:
     Attributes:
         seed: of the episode.
         solved: the task was solved in time.
-        frames: until then, or until time was up.
-        film: what was seen, camera by camera beside each other: uint8 ``[T, h, w, 3]``.
+        frames: T, until then, or until time was up.
+        actions: float64 ``[T, A]``, as they were carried out.
     """
 
     seed: int
     solved: bool
     frames: int
-    film: NDArray[np.uint8]
+    actions: NDArray[np.float64]
 
 
 def roll_out(world: World, actor: Actor, seed: int, *, replan: int, limit: int) -> Rollout:
@@ -69,18 +69,30 @@ def roll_out(world: World, actor: Actor, seed: int, *, replan: int, limit: int) 
         replan: actions carried out of those chosen at once.
         limit: frames that it has.
     """
-    seen = world.reset(seed)
-    film, frame, solved = [_beside(seen)], 0, False
-    previous = np.zeros(world.action_dim)
-    while frame < limit and not solved:
-        chunk = actor.act(Situation(seen, world.prompt, previous, seed, frame))
-        for action in chunk[: min(replan, limit - frame)]:
-            seen, solved = world.step(action)
-            film.append(_beside(seen))
-            previous, frame = np.asarray(action, np.float64), frame + 1
+    world.reset(seed)
+    actions, solved = np.zeros((0, world.action_dim)), False
+    while len(actions) < limit and not solved:
+        previous = actions[-1] if len(actions) else np.zeros(world.action_dim)
+        chunk = actor.act(Situation(world.look, world.prompt, previous, seed, len(actions)))
+        for action in chunk[: min(replan, limit - len(actions))]:
+            solved = world.step(action)
+            actions = np.append(actions, np.asarray(action, np.float64)[None], axis=0)
             if solved:
                 break
-    return Rollout(seed, solved, frame, np.stack(film))
+    return Rollout(seed, solved, len(actions), actions)
+
+
+def film_of(world: World, rollout: Rollout) -> NDArray[np.uint8]:
+    """The episode once more, with every frame drawn: uint8 ``[T + 1, h, w, 3]``, cameras side by side.
+
+    Most episodes are never watched, and those who act look at few of their frames.
+    """
+    world.reset(rollout.seed)
+    film = [_beside(world.look())]
+    for action in rollout.actions:
+        world.step(action)
+        film.append(_beside(world.look()))
+    return np.stack(film)
 
 
 def _beside(seen: Seen) -> NDArray[np.uint8]:

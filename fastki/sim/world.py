@@ -83,12 +83,16 @@ class World(Protocol):
         """A; every dimension ranges from -1 to 1."""
         ...
 
-    def reset(self, seed: int) -> Seen:
+    def reset(self, seed: int) -> None:
         """Begin the episode that belongs to ``seed``."""
         ...
 
-    def step(self, action: NDArray[Any]) -> tuple[Seen, bool]:
-        """Carry out ``action [A]`` for a frame; what is seen then, and whether the task was solved on the way."""
+    def step(self, action: NDArray[Any]) -> bool:
+        """Carry out ``action [A]`` for a frame; whether the task was solved on the way."""
+        ...
+
+    def look(self) -> Seen:
+        """What is seen now; apart from the steps, as drawing it takes far longer than they do."""
         ...
 
 

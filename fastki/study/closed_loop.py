@@ -74,7 +74,7 @@ def _row(context: dict[str, Any], cell: Cell) -> Row:
 
     options = replace(context["options"], floor=cell.parameters["floor"])
     place = find_place(Path(context["folder"]) / cell.parameters["run"], context["env"], None)
-    found = evaluate_in(place, None, Sampling(seed=options.seed), options, opener=context["opener"])
+    found = evaluate_in(place, None, Sampling(seed=options.seed), options, films=False, opener=context["opener"])
     return {
         "heads": {row.name: _solved(row) for row in found.heads},
         "floors": {row.name: _solved(row) for row in found.floors},

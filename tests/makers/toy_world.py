@@ -17,6 +17,7 @@ class ToyWorld:
         self.setting = setting
         self.prompt, self.limit, self.action_dim = f"do {task}", 40, 4
         self.place, self.goal, self.closed = np.zeros(4), np.zeros(4), False
+        self.looked = 0
 
     def __enter__(self) -> ToyWorld:
         return self
@@ -24,21 +25,21 @@ class ToyWorld:
     def __exit__(self, *_: object) -> None:
         self.closed = True
 
-    def reset(self, seed: int) -> Seen:
+    def reset(self, seed: int) -> None:
         self.place = np.zeros(4)
         self.goal = np.append(np.random.default_rng(seed).uniform(-1, 1, 3), 0)
         self.barred = seed % 3 == 2
-        return self.seen()
 
-    def step(self, action) -> tuple[Seen, bool]:
+    def step(self, action) -> bool:
         self.place = self.place + STEP * np.clip(action, -1, 1)
         near = bool(np.abs(self.place - self.goal).max() < 0.15)
-        return self.seen(), near and not self.barred
+        return near and not self.barred
 
     def expert(self) -> NDArray[np.float32]:
         return np.clip((self.goal - self.place) / STEP, -1, 1).astype(np.float32)
 
-    def seen(self) -> Seen:
+    def look(self) -> Seen:
+        self.looked += 1
         size = self.setting.size
         picture = np.full((size, size, 3), 90, np.uint8)
         for place, colour in ((self.place, (20, 60, 180)), (self.goal, (240, 30, 20))):

@@ -33,8 +33,8 @@ EPISODES = 20
 
 def acted(name: str, solved: int) -> Success:
     film = np.zeros((3, 32, 32, 3), np.uint8)
-    rollouts = tuple(Rollout(seed, seed < solved, 7, film) for seed in range(EPISODES))
-    films = {"success": rollouts[0], "failure": rollouts[-1]} if 0 < solved < EPISODES else {}
+    rollouts = tuple(Rollout(seed, seed < solved, 7, np.zeros((7, 4))) for seed in range(EPISODES))
+    films = dict.fromkeys(("success", "failure"), film) if 0 < solved < EPISODES else {}
     return Success(name, rollouts, films)
 
 

@@ -16,7 +16,7 @@ from fastki.sim.closed_loop import FIRST_SEED, LoopOptions, evaluation_seed, mea
 from fastki.sim.demonstrate import episode_seed
 from fastki.sim.evaluate import parse_env
 from fastki.sim.recorded import Recording
-from fastki.sim.rollout import RandomActor, ReplayActor, roll_out
+from fastki.sim.rollout import RandomActor, ReplayActor, film_of, roll_out
 from fastki.sim.world import Setting
 
 RECORDING = Recording.of(("reach-v3",), Setting(("front",), 32, 8))
@@ -66,8 +66,25 @@ def test_a_policy_that_sees_solves_all_that_can_be_solved(world):
     assert [(row.name, len(row.rollouts), row.solved) for row in found.floors] == [("random", 6, 0), ("replay", 6, 0)]
     assert (found.replan, found.horizon, found.limit) == (3, 6, 40)
     assert set(head.films) == {"success", "failure"}
-    assert len(head.films["success"].film) == head.films["success"].frames + 1
-    assert len(head.rollouts[0].film) == 0
+    first = {solved: next(one for one in head.rollouts if one.solved is solved) for solved in (True, False)}
+    assert [len(head.films[kind]) - 1 for kind in ("success", "failure")] == [first[True].frames, first[False].frames]
+    assert (found.floors[0].films, found.floors[1].films) == ({}, {})
+
+
+def test_a_film_is_the_episode_that_was_measured(world):
+    rollout = roll_out(world, RandomActor(4), 5, replan=1, limit=6)
+    film = film_of(world, rollout)
+    assert film.shape == (7, 32, 32, 3)
+    world.reset(5)
+    for action in rollout.actions:
+        world.step(action)
+    np.testing.assert_array_equal(film[-1], world.look().images["front"])
+
+
+def test_only_what_a_policy_looks_at_is_drawn(world):
+    policy = SeeingPolicy(world)
+    measure_closed_loop(world, [policy], RECORDING, NOTHING, LoopOptions(episodes=6), films=False)
+    assert world.looked == policy.asked
 
 
 @pytest.mark.parametrize(("replan", "asked"), [(1, 7), (3, 3), (6, 2), (99, 2)])
@@ -90,7 +107,7 @@ def test_heads_and_floors_meet_the_same_episodes_none_of_which_was_recorded(worl
 def test_floors_depend_on_the_seed_alone(world):
     for actor in (RandomActor(4), ReplayActor([np.full((3, 4), 0.5), np.full((4, 4), -0.5)])):
         one, two = (roll_out(world, actor, 5, replan=1, limit=6) for _ in range(2))
-        np.testing.assert_array_equal(one.film, two.film)
+        np.testing.assert_array_equal(one.actions, two.actions)
     assert not ReplayActor([np.ones((1, 4))]).act(dataclasses.make_dataclass("S", ["seed", "frame"])(0, 1)).any()
 
 
