@@ -140,6 +140,14 @@ def test_demonstrations_of_another_task_are_refused_before_anything_is_trained(s
     assert engine.done == []
 
 
+def test_a_study_in_which_nothing_could_be_trained_says_why(studied, capsys):
+    words = [*WORDS, "--set=sequence.layout=what", "--data", str(studied[0] / "demonstrations")]
+    out = studied[0].with_name("nothing")
+    assert command.main([*words, "--out", str(out)], engine=Here(), opener=ToyWorld) == 2
+    assert "nothing could be trained: there is no layout 'what'" in capsys.readouterr().err
+    assert not (out / "results.csv").exists()
+
+
 def test_what_is_solved_alike_is_not_told_apart_and_what_differs_in_every_episode_is():
     def solved(mode: str, outcomes: list[bool]) -> Line:
         return Line(mode, 8, 128, 0, "flow", tokens=5.0, rounding=0.1, error=0.5, outcomes=tuple(outcomes))

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.metaworld_study", description=__doc__)
     add = parser.add_argument
     add("--data", type=Path, help="demonstrations of `fastki sim record`; recorded here if it isn't there")
-    add("--episodes", type=int, default=200, help="demonstrations that are recorded (%(default)s)")
+    add("--episodes", type=int, default=2000, help="demonstrations that are recorded (%(default)s)")
     add("--task", default=default.task, help="of Meta-World (%(default)s)")
     add("--steps", type=int, default=default.steps, help="of each training (%(default)s)")
     add("--bins", type=numbers, default=default.bins, help="precisions, joined by commas (8,32)")

@@ -79,12 +79,12 @@ def demonstrations(plan: Plan, episodes: int, means: Means) -> None:
 
 
 def base_config(plan: Plan, data: Path) -> TrainConfig:
-    """What every training has in common: the tiny preset on the demonstrations, a chunk from every frame."""
-    changes: dict[str, Any] = {
-        "steps": plan.steps,
-        "data": {"uri": str(data.absolute())},
-        "tokenizer": {"fit": {"stride": 1}},
-    }
+    """What every training has in common: the tiny preset on the demonstrations.
+
+    Its stride of 6 takes a chunk from the beginning of an episode and hardly one from later on, where the hand already
+    tells where it is going: with a chunk from every frame the pictures are learnt from much later.
+    """
+    changes: dict[str, Any] = {"steps": plan.steps, "data": {"uri": str(data.absolute())}}
     return configured(preset("tiny"), changes, list(plan.settings))
 
 
@@ -120,7 +120,11 @@ class Runs:
 
 
 def trainings(plan: Plan, base: TrainConfig, means: Means) -> Runs:
-    """Train every combination over every seed, and measure each open loop on held-out episodes."""
+    """Train every combination over every seed, and measure each open loop on held-out episodes.
+
+    Raises:
+        UsageError: none could be trained.
+    """
     fingerprint = open_with(base.data.uri, base.data.opened).info.fingerprint
     # Runs of another budget or of other data lie beside these, so that no row can speak of another's run.
     digest = hashlib.sha256(f"{to_toml(base)}{fingerprint}".encode()).hexdigest()[:12]
@@ -136,6 +140,8 @@ def trainings(plan: Plan, base: TrainConfig, means: Means) -> Runs:
 
     means.say(f"{len(study.cells)} trainings of {base.steps:,} steps")
     rows = run_study(study, means.engine, store=RowStore(means.out / "rows"), on_row=tell)
+    if all(row.get("error") for row in rows):
+        raise UsageError(f"nothing could be trained: {rows[0]['error']}")
     told = zip(product(range(plan.seeds), combinations), names, rows, strict=True)
     return Runs(
         folder,
