@@ -103,6 +103,8 @@ class ModelConfig:
         attention: ``cudnn`` or ``xla`` kernels, or ``blocks`` of queries (:mod:`fastki.model.blocked`); ``auto`` takes
             cuDNN's where they run, and blocks on a processor.
         backbone_lora, expert_lora: low-rank additions, None for none.
+        patch_gain: of the first values of a new image tower's patches: at 1, what small things look like is faint, and
+            what its blocks add to every patch alike buries it for long; weights that are loaded don't have it.
 
     Raises:
         UsageError: a value out of range, or that does not go with another.
@@ -122,6 +124,7 @@ class ModelConfig:
     attention: AttentionKernel = "auto"
     backbone_lora: LoraConfig | None = None
     expert_lora: LoraConfig | None = None
+    patch_gain: float = 4.0
 
     def __post_init__(self) -> None:
         for name in ("vocab", "action_dim", "action_horizon", "max_token_len"):
@@ -129,6 +132,8 @@ class ModelConfig:
                 raise UsageError(f"{name} {getattr(self, name)} is out of range: 1 or more is needed")
         if self.ki_fast_loss_weight < 0:
             raise UsageError(f"ki_fast_loss_weight {self.ki_fast_loss_weight:g} is out of range: 0 or more is needed")
+        if self.patch_gain <= 0:
+            raise UsageError(f"patch_gain {self.patch_gain:g} is out of range: more than 0 is needed")
         heads, kv_heads = self.size.backbone.heads, self.size.backbone.kv_heads
         if heads % kv_heads:
             raise UsageError(f"{heads} heads can't share {kv_heads} key/value heads: their number must divide")

@@ -22,7 +22,7 @@ from fastki.model.layers import EPSILON, parameter, scaled_normal
 from fastki.model.products import product
 from fastki.sequence.sizes import VisionSize
 
-_GAIN = 4.0  # Of a new tower's patches and positions: at 1, what small things look like and where they are is faint.
+_GAIN = 4.0  # Of a new tower's positions, as of its patches by default: at 1, where things are is faint.
 
 
 class Dense(nnx.Module):
@@ -103,7 +103,7 @@ class SigLIP(nnx.Module):
         self.patch, self.remat = size.patch, config.remat
         self.numerics = Numerics(config.attention)
         kernel = (size.patch, size.patch, 3, size.width)
-        self.embedding = Dense(kernel, (size.width,), fan_in=(0, 1, 2), gain=_GAIN)
+        self.embedding = Dense(kernel, (size.width,), fan_in=(0, 1, 2), gain=config.patch_gain)
         self.pos_embedding = parameter((1, size.tokens, size.width), deviation=_GAIN * size.width**-0.5)
         self.Transformer = nnx.Dict(encoderblock=EncoderBlock(size), encoder_norm=LayerNorm((size.width,)))
         self.head = Dense((size.width, config.size.backbone.width), (config.size.backbone.width,), fan_in=(0,))

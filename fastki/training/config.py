@@ -82,6 +82,7 @@ class NetworkConfig:
         dtype: of computation.
         remat, attention: see :class:`fastki.model.config.ModelConfig`.
         backbone_lora, expert_lora: low-rank additions.
+        patch_gain: of a new image tower; see the same.
     """
 
     size: str = "tiny"
@@ -92,6 +93,7 @@ class NetworkConfig:
     attention: AttentionKernel = "auto"
     backbone_lora: LoraConfig | None = None
     expert_lora: LoraConfig | None = None
+    patch_gain: float = 4.0
 
 
 @dataclass(frozen=True)

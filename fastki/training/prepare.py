@@ -239,6 +239,7 @@ def _model(config: TrainConfig, size: ModelSize, vocab: int, layout: Layout, hor
         attention=network.attention,
         backbone_lora=network.backbone_lora,
         expert_lora=network.expert_lora,
+        patch_gain=network.patch_gain,
     )
 
 

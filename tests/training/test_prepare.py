@@ -36,3 +36,7 @@ def test_a_mixture_s_tokenizer_brings_the_normaliser_of_the_dataset_that_is_trai
     assert setup.tokenizer.source.fingerprint == setup.dataset.info.fingerprint
     chunks = np.stack([setup.dataset.read(0).actions[start : start + 16] for start in (0, 8)])
     assert [ids.tolist() for ids in setup.tokenizer.encode(chunks)] == [ids.tolist() for ids in own.encode(chunks)]
+
+
+def test_settings_of_the_network_are_the_models():
+    assert dummy_setup("network.patch_gain=12").model.patch_gain == 12
