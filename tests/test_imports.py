@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "files",
     "config",
+    "orphans",
     "data",
     "tokenizer",
     "sequence",
