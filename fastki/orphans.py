@@ -6,8 +6,6 @@ import multiprocessing
 import os
 import threading
 
-_LOST = 1  # Exit code; no one is left to read it.
-
 
 def end_with_parent() -> None:
     """From now on, end this process as soon as its parent has ended, however that was killed.
@@ -21,6 +19,6 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
-        os._exit(_LOST)  # The other threads may be inside a computation that hears of no exception.
+        os._exit(1)  # The other threads may be inside a computation that hears of no exception.
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

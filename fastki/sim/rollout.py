@@ -70,16 +70,17 @@ def roll_out(world: World, actor: Actor, seed: int, *, replan: int, limit: int) 
         limit: frames that it has.
     """
     world.reset(seed)
-    actions, solved = np.zeros((0, world.action_dim)), False
+    actions: list[NDArray[np.float64]] = []
+    solved = False
     while len(actions) < limit and not solved:
-        previous = actions[-1] if len(actions) else np.zeros(world.action_dim)
+        previous = actions[-1] if actions else np.zeros(world.action_dim)
         chunk = actor.act(Situation(world.look, world.prompt, previous, seed, len(actions)))
         for action in chunk[: min(replan, limit - len(actions))]:
             solved = world.step(action)
-            actions = np.append(actions, np.asarray(action, np.float64)[None], axis=0)
+            actions.append(np.asarray(action, np.float64))
             if solved:
                 break
-    return Rollout(seed, solved, len(actions), actions)
+    return Rollout(seed, solved, len(actions), np.stack(actions))
 
 
 def film_of(world: World, rollout: Rollout) -> NDArray[np.uint8]:
