@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastki.data.extras import need
 from fastki.errors import DataError
+from fastki.files import atomic_path
 
 
 def require_safetensors() -> None:
@@ -21,7 +22,8 @@ def require_safetensors() -> None:
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays by name; the format that PyTorch's readers look for stands in the header."""
     numpy = need("safetensors.numpy", extra="export", what="and writing safetensors")
-    numpy.save_file(dict(tensors), str(path), metadata={"format": "pt"})
+    with atomic_path(path) as temporary:  # The library's own file could be read by its owner alone.
+        numpy.save_file(dict(tensors), str(temporary), metadata={"format": "pt"})
 
 
 @contextmanager

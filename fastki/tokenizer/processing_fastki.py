@@ -24,6 +24,7 @@ FIRST_CODE_POINT = 0x4E00
 MAX_COEFFICIENT = 2**46
 MAX_FINER = 32
 MIN_TOKEN = -(2**19)
+LAST_CODE_POINT = 0x10FFFF
 FILES = (
     "fastki.json",
     "tokenizer.json",
@@ -50,7 +51,7 @@ class FastkiProcessor(ProcessorMixin):
         self.codec = codec = document["codec"]
         self.time_horizon = codec["horizon"]
         self.action_dim = codec["action_dim"]
-        self.scale = codec["scale"]
+        self._scale = codec["scale"]
         self.literals = codec["literals"]
         self.order = codec["order"]
         self.atol = codec["atol"]
@@ -59,8 +60,8 @@ class FastkiProcessor(ProcessorMixin):
         self.vocab_size = self._bpe.get_vocab_size()
         texts = sorted(self._bpe.get_vocab().items(), key=lambda item: item[1])
         self._expansions = [np.array([ord(c) - FIRST_CODE_POINT for c in text]) for text, _ in texts]
-        self.min_token = MIN_TOKEN
         self.bpe_tokenizer = _CoefficientText(self)
+        self.min_token, self.scale = MIN_TOKEN, self._scale * 2.0**self.bpe_tokenizer.finest
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
@@ -100,12 +101,12 @@ class FastkiProcessor(ProcessorMixin):
         chunks = chunks - self._reference(previous)
         spectra = np.matmul(_dct_matrix(chunks.shape[1]), chunks)
         if self.atol is None:
-            if spectra.size and np.abs(spectra).max() * self.scale > MAX_COEFFICIENT:
+            if spectra.size and np.abs(spectra).max() * self._scale > MAX_COEFFICIENT:
                 raise ValueError("a coefficient is too large to write: are the actions normalised?")
-            coefficients = self._round(spectra * self.scale)
+            coefficients = self._round(spectra * self._scale)
             finer = np.zeros((len(chunks), chunks.shape[2]), dtype=np.int64)
         else:
-            pairs = [_Bounded(self.scale, self.atol).chunk(*pair) for pair in zip(chunks, spectra, strict=True)]
+            pairs = [_Bounded(self._scale, self.atol).chunk(*pair) for pair in zip(chunks, spectra, strict=True)]
             coefficients = [coefficients for coefficients, _ in pairs]
             finer = [finer for _, finer in pairs]
         texts = [self._write(*pair) for pair in zip(coefficients, finer, strict=True)]
@@ -115,7 +116,7 @@ class FastkiProcessor(ProcessorMixin):
         """Normalised chunks float64 [N, H, A] of token lists; malformed ones are repaired, never refused."""
         horizon, dims = time_horizon or self.time_horizon, action_dim or self.action_dim
         read = [self._read(ids, horizon, dims) for ids in tokens]
-        values = np.array([values for values, _ in read]).reshape(-1, horizon, dims) / self.scale
+        values = np.array([values for values, _ in read]).reshape(-1, horizon, dims) / self._scale
         values *= np.exp2(-np.array([finer for _, finer in read]).reshape(-1, 1, dims))
         return np.matmul(_dct_matrix(horizon).T, values) + self._reference(previous)
 
@@ -332,12 +333,14 @@ class _CoefficientText:
     """The `bpe_tokenizer` that callers of the reference processor reach into (LeRobot's π0-FAST policy does).
 
     They turn ids into text themselves and read coefficients off it: ``ord(character) + processor.min_token``,
-    frequency-major, at ``processor.scale``.
+    frequency-major, at ``processor.scale``. That is the tokenizer's own scale times a power of two where dimensions can
+    be refined, as those have coefficients between the integers of the own: see ``finest``.
     """
 
     def __init__(self, processor):
         self._processor = processor
         self.vocab_size = processor.vocab_size
+        self.finest = 0 if processor.atol is None else self._spare_bits()
 
     def __len__(self):
         return self.vocab_size
@@ -346,9 +349,13 @@ class _CoefficientText:
         """One character for each of the H·A coefficients of one token sequence."""
         processor = self._processor
         values, finer = processor._read(token_ids, processor.time_horizon, processor.action_dim)
-        # Refined dimensions have coefficients between the integers of the common scale: the nearest must do here.
-        whole = np.rint(values * np.exp2(-finer)).astype(np.int64)
-        return "".join(chr(value - MIN_TOKEN) for value in whole.ravel().tolist())
+        whole = np.rint(values * np.exp2(self.finest - finer)).clip(MIN_TOKEN, LAST_CODE_POINT + MIN_TOKEN)
+        return "".join(chr(value - MIN_TOKEN) for value in whole.astype(np.int64).ravel().tolist())
+
+    def _spare_bits(self):
+        """Refinements that characters have room for where normalised values reach 16."""
+        most = 16 * self._processor._scale * self._processor.time_horizon**0.5
+        return max(0, int(np.log2(-MIN_TOKEN / most)))
 
 
 def _round_for_rate(scaled, price, zero, order):

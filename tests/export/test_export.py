@@ -104,6 +104,8 @@ def test_lerobot_gets_every_weight_once_and_the_way_back(dummy_source, tmp_path)
     state = safetensors.numpy.load_file(tmp_path / "out/policy_preprocessor_step_2_normalizer_processor.safetensors")
     np.testing.assert_allclose(state["action.q01"], stats["action"]["q01"], rtol=1e-6)
     assert not (tmp_path / "out/config.json").exists()  # LeRobot has no such size.
+    modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir() if path.is_file()}
+    assert len(modes) == 1  # Who may read the README may read the weights.
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

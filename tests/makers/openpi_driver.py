@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
+from other_python import python_with
 
 _BEGIN = """
 import json, sys
@@ -21,16 +17,10 @@ observation = dict(np.load(folder + "/observation.npz"), prompt="place the red c
 """
 
 
-@functools.cache
 def openpi_python() -> str:
     """A Python that has openpi-client; the test is skipped where there is none."""
-    if importlib.util.find_spec("openpi_client") is not None:
-        return sys.executable
-    python = os.environ.get("FASTKI_OPENPI_PYTHON")
-    module = "openpi_client.websocket_client_policy"
-    if python and not subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode:
-        return python
-    pytest.skip("neither this Python nor FASTKI_OPENPI_PYTHON has openpi-client (.ci/run makes one that has)")
+    what = "openpi-client (.ci/run makes one that has)"
+    return python_with("openpi_client.websocket_client_policy", "FASTKI_OPENPI_PYTHON", what)
 
 
 def drive(script: str, port: int, folder: Path, observation: dict[str, np.ndarray]) -> str:
