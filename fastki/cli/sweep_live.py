@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fastki.cli.progress_lines import duration
 from fastki.cli.terminal import counting_bar
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _lines(terminal: Terminal, total: int) -> OnRow:
         came += 1
         computed += not stored
         left = (time.monotonic() - start) / max(1, computed) * (total - came)
-        when = "stored" if stored else f"about {_duration(left)} left" if came < total else "done"
+        when = "stored" if stored else f"about {duration(left)} left" if came < total else "done"
         terminal.line(f"[{came}/{total}, {when}] {sweep_line(index, row)}")
 
     return tell
@@ -77,7 +78,3 @@ def _live(terminal: Terminal, cells: Sequence[SweepCell]) -> Iterator[OnRow]:
             live.update(screen())
 
         yield tell
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

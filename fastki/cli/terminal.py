@@ -116,9 +116,14 @@ class Terminal:
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
-        """A bar a stage on standard error, gone when done; nothing where no terminal looks."""
-        if self.quiet or not self.looked_at:
+        """A bar a stage on standard error, gone when done; a line now and then where no terminal looks."""
+        if self.quiet:
             yield lambda *_: None
+            return
+        if not self.looked_at:
+            from fastki.cli.progress_lines import ProgressLines
+
+            yield ProgressLines(self.line, STAGES)
             return
         from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fastki.cli.progress_lines import duration
 from fastki.cli.terminal import counting_bar
 
 if TYPE_CHECKING:
@@ -139,10 +140,3 @@ class Panel(Lines):
             table.add_row("examples/s", f"{self._speed.examples_per_second:.4g}")
             table.add_row("waiting for data", f"{self._speed.waiting:.0%}")
         self._live.update(Group(table, self._bar))
-
-
-def duration(seconds: float) -> str:
-    """In words, such as ``3 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
