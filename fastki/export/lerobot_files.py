@@ -44,7 +44,7 @@ def preprocessor(source: Source, card: PolicyCard) -> dict[str, Any]:
     """``policy_preprocessor.json``: names, statistics, the state as text, ids, the device."""
     model = card.model
     steps = [
-        _step("rename_observations_processor", rename_map={}),
+        _step("rename_observations_processor", rename_map=rename_map(card)),
         _step("to_batch_processor"),
         _normalizing("normalizer_processor", NORMALIZER_STATE, source, _features(source, card)),
         _step("pi05_prepare_state_tokenizer_processor_step"),
@@ -84,11 +84,24 @@ def norm_map(source: Source) -> dict[str, str]:
     }
 
 
+def rename_map(card: PolicyCard) -> dict[str, str]:
+    """LeRobot's name of each camera of the data → the name that the policy knows its pictures by."""
+    return {_camera(slot.camera): _picture(slot.name) for slot in card.slots if slot.camera is not None}
+
+
+def _camera(name: str) -> str:
+    """As a LeRobot robot calls its camera, if it is called as in data of another format."""
+    return name if name.startswith("observation.") else f"observation.images.{name.rpartition('/')[2]}"
+
+
+def _picture(slot: str) -> str:
+    return f"observation.images.{slot}"
+
+
 def _features(source: Source, card: PolicyCard) -> dict[str, Any]:
     """Name → type and shape."""
     found, size = source.normalizers[source.asset_id], card.model.size.vision.image_size
-    cameras = [slot.name for slot in card.slots if slot.camera is not None]
-    features = {f"observation.images.{name}": {"type": "VISUAL", "shape": [3, size, size]} for name in cameras}
+    features = {name: {"type": "VISUAL", "shape": [3, size, size]} for name in rename_map(card).values()}
     kinds = {"state": "STATE", "actions": "ACTION"}
     for key, kind in kinds.items():
         if key in found:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from fastki import __version__
+from fastki.export.lerobot_files import norm_map, rename_map
 from fastki.export.source import Source
 from fastki.export.words import in_python, in_shell, listed, one_line
 
@@ -15,8 +18,8 @@ def lerobot_readme(source: Source, notes: tuple[str, ...], place: str, *, runs: 
         _contents(source, runs),
     ]
     parts.append(listed("What LeRobot can't do, or has to be told", notes))
-    if runs:
-        parts.append(_load(place))
+    if runs and source.card is not None:
+        parts += [_load(place), _cameras(rename_map(source.card))]
     parts.append(_fast(source, place))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -57,15 +60,50 @@ preprocess, postprocess = make_pre_post_processors(policy.config, pretrained_pat
 ```"""
 
 
-def _fast(source: Source, place: str) -> str:
-    path = in_shell(source.published or f"{place}/tokenizer")
-    return f"""## The tokenizer
+def _cameras(names: dict[str, str]) -> str:
+    if not names:
+        return ""
+    rows = [f"| `{one_line(camera)}` | `{picture}` |" for camera, picture in names.items()]
+    table = "\n".join(["| camera | picture of the policy |", "| --- | --- |", *rows])
+    return f"""## The cameras
 
-LeRobot's π0-FAST takes it, and loads its code only where that is trusted:
+{table}
+
+The preprocessor renames them. LeRobot's commands put a map of their own in its place, an empty one if none is given:
 
 ```bash
-lerobot-train --policy.type=pi0_fast --policy.action_tokenizer_name={path} …
+--rename_map={in_shell(json.dumps(names))}
+```"""
+
+
+def _fast(source: Source, place: str) -> str:
+    words = ["--policy.type=pi0_fast", f"--policy.action_tokenizer_name={in_shell(_name(source, place))}"]
+    if horizon := _horizon(source):
+        words.append(f"--policy.chunk_size={horizon} --policy.n_action_steps={horizon}")
+    modes = norm_map(source)
+    if "state" not in source.normalizers[source.asset_id]:
+        modes["STATE"] = modes["ACTION"]  # The data's own: LeRobot writes it into the prompt, in bins of [-1, 1].
+    words += [f"--policy.normalization_mapping={in_shell(json.dumps(modes))}", "…"]
+    lines = " \\\n    ".join(words)
+    return f"""## The tokenizer
+
+LeRobot's π0-FAST takes it, and runs its code. Its own defaults are other chunks and another normalisation than the
+tokenizer was fitted on, and it reads chunks of `n_action_steps`:
+
+```bash
+lerobot-train \\
+    {lines}
 ```
 
 `stats.json` can stand for the `meta/stats.json` of the dataset trained on, so that actions reach the tokenizer as they
 did when it was fitted; its `q99` has the 1e-6 in it that openpi adds to a range and LeRobot does not."""
+
+
+def _name(source: Source, place: str) -> str:
+    return source.published or f"{place}/tokenizer"
+
+
+def _horizon(source: Source) -> int | None:
+    if source.tokenizer is not None:
+        return source.tokenizer.horizon
+    return None if source.card is None else source.card.model.action_horizon

@@ -120,6 +120,9 @@ def test_a_tokenizer_has_no_weights(system, fitted_sample, tmp_path):
     assert not {"params", "model.safetensors"} & {path.name for path in (tmp_path / "out").iterdir()}
     readme = (tmp_path / "out/README.md").read_text()
     assert f"{tmp_path}/out/tokenizer" in readme
+    if system == "lerobot":
+        assert f"--policy.chunk_size={loaded.horizon} --policy.n_action_steps={loaded.horizon} " in readme
+        assert '{"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILES"}' in readme
 
 
 @pytest.fixture
@@ -218,6 +221,9 @@ def test_lerobots_policy_and_processors_are_of_the_run(pi05_source):
     assert config["output_features"] == {"action": {"type": "ACTION", "shape": [8]}}
     assert config["input_features"]["observation.state"] == {"type": "STATE", "shape": [8]}
     steps = preprocessor(pi05_source, card)["steps"]
+    cameras = steps[0]["config"]["rename_map"]
+    assert cameras["observation.images.exterior_image_1_left"] == "observation.images.base_0_rgb"
+    assert set(cameras.values()) == {name for name in config["input_features"] if ".images." in name}
     place = [step["registry_name"] for step in steps].index("normalizer_processor")
     assert steps[place]["state_file"] == f"policy_preprocessor_step_{place}_normalizer_processor.safetensors"
     assert postprocessor(pi05_source, card)["steps"][0]["config"]["features"] == config["output_features"]
@@ -311,6 +317,7 @@ def test_a_policy_that_lerobot_can_make_has_all_that_it_is_made_of(pi05_source, 
     readme = (tmp_path / "README.md").read_text()
     assert 'PI05Policy.from_pretrained("/my place")' in readme
     assert "action_tokenizer_name='/my place/tokenizer'" in readme
+    assert '"observation.images.base_0_rgb"' in readme.split("--rename_map=")[1].splitlines()[0]
 
 
 def test_a_place_that_is_taken_stays_as_it_is(fitted_sample, tmp_path):

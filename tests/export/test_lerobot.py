@@ -15,7 +15,7 @@ from dummy_run import dummy_setup, random_policy
 from lerobot_driver import POLICY, TOKENIZER, lerobot_python, run_lerobot
 
 from fastki.evaluation.policy import Frame, Policy
-from fastki.export.lerobot_files import policy_config, postprocessor, preprocessor
+from fastki.export.lerobot_files import policy_config, postprocessor, preprocessor, rename_map
 from fastki.export.source import Source
 from fastki.export.write import write_lerobot
 from fastki.model.flow_sampling import sample_actions
@@ -71,8 +71,10 @@ def test_lerobots_policy_acts_as_ours(policy, frames, tmp_path):
     normalized = ours[..., : policy.action_dim]
     tokens, mask = np.asarray(seen.tokenized_prompt), np.asarray(seen.tokenized_prompt_mask)
     pictures = {
-        f"observation.images.{name}": np.stack([frame.images[name] for frame in frames]) for name in frames[0].images
+        name: np.stack([frame.images[picture.rpartition(".")[2]] for frame in frames])
+        for name, picture in rename_map(card).items()
     }
+    assert pictures.keys() & set(rename_map(card).values()) == set()
     states = np.stack([frame.state for frame in frames])
     kept = {"noise": noise.astype(np.float32), "tokens": tokens, "mask": mask, "state": states}
     np.savez(tmp_path / "case.npz", **kept, normalized=normalized, **pictures)

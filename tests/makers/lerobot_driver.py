@@ -67,11 +67,11 @@ policy = pi05.PI05Policy.from_pretrained(folder)
 pictures = {
     name: torch.from_numpy(arrays[name]).permute(0, 3, 1, 2) / 255 for name in arrays if "images" in name
 }
-images, masks = policy._preprocess_images(pictures)
+before, after = make_pre_post_processors(policy.config, pretrained_path=folder)
+told = {"observation.state": torch.from_numpy(arrays["state"]).float(), "task": case["prompts"]}
+images, masks = policy._preprocess_images(before(pictures | told))
 tokens, mask = torch.from_numpy(arrays["tokens"]).long(), torch.from_numpy(arrays["mask"])
 chunk = policy.model.sample_actions(images, masks, tokens, mask, noise=torch.from_numpy(arrays["noise"]))
-before, after = make_pre_post_processors(policy.config, pretrained_path=folder)
-before({**pictures, "observation.state": torch.from_numpy(arrays["state"]).float(), "task": case["prompts"]})
 native = after(torch.from_numpy(arrays["normalized"]).float())
 print(json.dumps({"chunk": chunk.tolist(), "text": Text.heard, "native": native.tolist()}))
 """
