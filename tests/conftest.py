@@ -58,6 +58,7 @@ def cli(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("fastki.cli.progress_lines.EVERY", np.inf)  # However slow the machine, nothing is long.
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = 0
