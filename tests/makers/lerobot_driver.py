@@ -1,4 +1,4 @@
-"""LeRobot's own π0.5 and π0-FAST code, which wants a newer Python and PyTorch, on what fastki exports."""
+"""What fastki writes, given to LeRobot itself, which wants a newer Python and PyTorch."""
 
 from __future__ import annotations
 
@@ -95,14 +95,28 @@ actions = PI0FastPolicy.decode_actions_with_fast(own, ids, *chunks.shape[1:])
 print(json.dumps({"ids": ids, "actions": actions.tolist()}))
 """
 
+DATASET = """
+import json, sys
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+ahead = {"action": [0.0, float(sys.argv[2])]}
+data = LeRobotDataset("fastki/written", root=sys.argv[1], video_backend="pyav", delta_timestamps=ahead)
+read = [
+    {name: value.tolist() if hasattr(value, "tolist") else value for name, value in data[place].items()}
+    for place in range(len(data))
+]
+answer = {"episodes": data.num_episodes, "frames": len(data), "fps": data.fps, "read": read}
+print(json.dumps(answer | {"mean": data.meta.stats["action"]["mean"].tolist()}))
+"""
+
 
 def lerobot_python() -> str:
     """A Python that has LeRobot's π policies; the test is skipped where there is none."""
-    what = "lerobot[pi], 0.6 or newer, which wants Python 3.12"
+    what = "lerobot[pi,dataset], 0.6 or newer, which wants Python 3.12"
     return python_with("lerobot.policies.pi_gemma", "FASTKI_LEROBOT_PYTHON", what)
 
 
-def run_lerobot(script: str, folder: Path, *more: Path) -> dict[str, Any]:
+def run_lerobot(script: str, folder: Path, *more: object) -> dict[str, Any]:
     """What a script answers."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
     words = [lerobot_python(), "-c", script, str(folder), *map(str, more)]

@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("av")
 
+from lerobot_driver import DATASET, run_lerobot
+
 from fastki import open_dataset
 from fastki.data.formats import lerobot_video, lerobot_write
 from fastki.data.formats.lerobot_stats import column_stats, histogram, picture_stats
@@ -53,6 +55,33 @@ def test_what_was_written_is_read_again(folder, episodes):
         np.testing.assert_array_equal(read.state, written.columns["observation.state"])
         for frame, picture in enumerate(written.images[CAMERA]):
             assert np.abs(read.images[CAMERA][frame].astype(int) - picture).max() < 24
+
+
+def test_lerobot_itself_reads_what_was_written(folder):
+    read = run_lerobot(DATASET, folder, "0.05")
+    assert (read["episodes"], read["frames"], read["fps"]) == (3, 15, 20)
+    ours = [frame for episode in open_dataset(folder) for frame in _frames(episode)]
+    for theirs, mine in zip(read["read"], ours, strict=True):
+        assert theirs["task"] == mine["task"]
+        for name in ("action", "observation.state"):
+            np.testing.assert_array_equal(np.float32(theirs[name]), mine[name])
+        np.testing.assert_array_equal(np.rint(np.float64(theirs[CAMERA]) * 255).transpose(1, 2, 0), mine[CAMERA])
+    # A chunk ends with its episode: the last action is repeated.
+    assert [frame["action_is_pad"] for frame in read["read"][3:6]] == [[False, False], [False, True], [False, False]]
+    action = np.concatenate([episode.actions for episode in open_dataset(folder)])
+    np.testing.assert_allclose(read["mean"], action.mean(axis=0), rtol=1e-5)
+
+
+def _frames(episode):
+    return [
+        {
+            "task": episode.prompt,
+            "action": episode.actions[[frame, min(frame + 1, len(episode.actions) - 1)]],
+            "observation.state": episode.state[frame],
+            CAMERA: episode.images[CAMERA][frame],
+        }
+        for frame in range(len(episode.actions))
+    ]
 
 
 def test_large_data_go_into_several_files(tmp_path, episodes, monkeypatch):
