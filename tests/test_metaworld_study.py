@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("av")
@@ -18,6 +19,7 @@ from dummy_run import quick_compiler
 from toy_world import ToyWorld
 
 from fastki.errors import UsageError
+from fastki.sim.wilson import wilson
 from fastki.study.cells import Row, Study, Task
 
 ROOT = str(Path(__file__).resolve().parents[1])
@@ -185,6 +187,19 @@ def test_seeds_are_pooled():
     ]
     [line] = summary.pooled(lines)
     assert (line.seed, line.error, line.solved) == (None, pytest.approx(0.6), 3)
+    assert line.seeds == 2
+
+
+def test_a_seed_that_solves_what_another_does_says_nothing_new():
+    rng = np.random.default_rng(0)
+    first = (rng.random(200) < 0.4).astype(float)
+    other = rng.permutation(first)
+    rate = first.mean()
+    assert summary.rate_interval(np.stack([first, first])) == pytest.approx(wilson(first.sum(), 200))
+    low, high = summary.rate_interval(np.stack([first, other]))
+    assert (low, high) == pytest.approx(wilson(rate * 400, 400), abs=0.01)
+    assert summary.rate_interval(np.stack([first, 1 - first])) == pytest.approx(wilson(200, 400))
+    assert summary.rate_interval(np.zeros((2, 50))) == wilson(0, 50)
 
 
 def test_finer_bins_take_more_tokens_and_lose_less(studied):

@@ -38,6 +38,7 @@ class Line:
         error: mean absolute error open loop, of the mean action's.
         outcomes: bool ``[seeds × E]``, whether each simulated episode was solved; None where it did not act.
         mistake: why there is nothing more.
+        seeds: that acted in the same E episodes.
     """
 
     mode: str
@@ -52,6 +53,7 @@ class Line:
     error: float | None = None
     outcomes: tuple[bool, ...] | None = None
     mistake: str | None = None
+    seeds: int = 1
 
     @property
     def solved(self) -> int | None:
@@ -65,8 +67,8 @@ class Line:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval of the rate."""
-        return wilson(sum(self.outcomes), len(self.outcomes)) if self.outcomes else None
+        """95 % interval of the rate."""
+        return rate_interval(np.reshape(self.outcomes, (self.seeds, -1)).astype(float)) if self.outcomes else None
 
 
 def lines_of(runs: Sequence[Row], tokenizers: Mapping[tuple[int, int], Row], acted: Mapping[str, Row]) -> list[Line]:
@@ -132,7 +134,28 @@ def _pool(group: Sequence[Line]) -> Line:
         _mean([line.nats for line in group]),
         _mean([line.error for line in group]),
         tuple(outcome for outcomes in acted for outcome in outcomes) if acted else None,
+        seeds=max(1, len(acted)),
     )
+
+
+def rate_interval(outcomes: NDArray[np.float64]) -> tuple[float, float]:
+    """Wilson's 95 % interval of the mean of ``outcomes [seeds, E]``, of which a column are of one episode.
+
+    What one seed solves another is likely to solve, so that episodes count, and not all that was acted: the number of
+    trials is that of independent ones with the same variance (Korn and Graubard 1998), E to seeds × E.
+
+    >>> [round(end, 3) for end in rate_interval(np.array([[1.0, 0, 1, 0]] * 2))] == [
+    ...     round(end, 3) for end in rate_interval(np.array([[1.0, 0, 1, 0]]))
+    ... ]
+    True
+    """
+    seeds, episodes = outcomes.shape
+    rate, trials = float(outcomes.mean()), float(episodes)
+    if seeds > 1 and 0 < rate < 1:
+        variance = float(outcomes.mean(axis=0).var()) / episodes
+        most = float(seeds * episodes)
+        trials = most if variance == 0 else min(most, max(trials, rate * (1 - rate) / variance))
+    return wilson(rate * trials, trials)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -7,8 +7,10 @@ import math
 _Z = 1.959963984540054  # Of 95 %, two-sided.
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: float) -> tuple[float, float]:
     """Wilson's 95 % score interval of a rate: never beyond 0 and 1, and sound with few trials.
+
+    An effective number of trials need not be whole.
 
     >>> [round(end, 4) for end in wilson(8, 10)]
     [0.4902, 0.9433]
