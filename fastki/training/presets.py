@@ -33,7 +33,8 @@ _PALIGEMMA = "google/paligemma-3b-pt-224"
 
 
 def _cosine(peak: float, steps: int, warmup: int) -> Schedule:
-    return Schedule("cosine", peak, warmup, steps, peak / 10)
+    # Rounded, so that a tenth of 0.003 is not above the 0.0003 that someone gives as the peak.
+    return Schedule("cosine", peak, warmup, steps, round(peak / 10, 12))
 
 
 def _tiny() -> TrainConfig:
