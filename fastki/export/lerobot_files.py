@@ -101,7 +101,8 @@ def _picture(slot: str) -> str:
 def _features(source: Source, card: PolicyCard) -> dict[str, Any]:
     """Name → type and shape."""
     found, size = source.normalizers[source.asset_id], card.model.size.vision.image_size
-    features = {name: {"type": "VISUAL", "shape": [3, size, size]} for name in rename_map(card).values()}
+    pictures = [_picture(slot.name) for slot in card.slots if slot.camera is not None]
+    features = {name: {"type": "VISUAL", "shape": [3, size, size]} for name in pictures}
     kinds = {"state": "STATE", "actions": "ACTION"}
     for key, kind in kinds.items():
         if key in found:
