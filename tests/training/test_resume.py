@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from toy_process import Toy, metrics_of
 from toy_training import ToyRun
 
 SECONDS = 60
@@ -31,11 +32,9 @@ def wait_for(noted, folder: Path, count: int) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """Metrics by step of a run that nothing befell, and the digest of its last state."""
-    import conftest
-
     folder = tmp_path_factory.mktemp("whole")
-    (result,) = conftest.Toy((dataclasses.replace(RUN, folder=str(folder)),), devices=1, environment={}).results()
-    return conftest.metrics_of(folder), result["digest"]
+    (result,) = Toy((dataclasses.replace(RUN, folder=str(folder)),), devices=1, environment={}).results()
+    return metrics_of(folder), result["digest"]
 
 
 def test_a_run_killed_at_random_goes_on_bit_for_bit(uninterrupted, start_toy, noted, tmp_path):
