@@ -27,7 +27,7 @@ from fastki.export.write import ASSETS, STATS, TOKENIZER, WEIGHTS, stats_place
 from fastki.model.checkpoint_folder import find_checkpoint
 from fastki.model.checkpoint_store import open_tree, read_all
 
-_CLOSE = 1e-5  # Normalised units, of values within ±1: float32's rounding, and what it makes of a narrow range.
+_CLOSE = 1e-5  # Normalised units, of values within ±1, where the range is as wide as it is far from 0.
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,16 @@ def _openpi_stats(place: Path, normalizers: Mapping[str, Normalizer], *, by_std:
 
 
 def _lerobot_stats(place: Path, normalizers: Mapping[str, Normalizer]) -> tuple[str, bool]:
-    """Whether LeRobot's own formula with these statistics gives what the normaliser gives, up to float32."""
+    """Whether LeRobot's own formula with these statistics gives what the normaliser gives, up to float32.
+
+    That is coarse where a range is narrow and far from 0: its ends are rounded, and LeRobot has no finer ones.
+    """
     plain = read_json_object(place / STATS)
-    worst = 0.0
+    worst, same = 0.0, True
     for key, one in normalizers.items():
         values = one.unnormalize(np.linspace(-1, 1, 9)[:, None] + np.zeros(one.action_dim))
+        unit = (values[-1] - values[0]) / 2  # What makes 1 of the normalised.
+        allowed = _CLOSE + 4 * np.finfo(np.float32).eps * np.abs(values).max(axis=0) / unit
         sets = [{name: np.asarray(numbers) for name, numbers in plain[FEATURES[key]].items()}]
         for file in (NORMALIZER_STATE, UNNORMALIZER_STATE):
             with open_tensors(place / file) as tensors:
@@ -140,8 +145,10 @@ def _lerobot_stats(place: Path, normalizers: Mapping[str, Normalizer]) -> tuple[
                 sets.append({n.removeprefix(begin): tensors.get_tensor(n) for n in names if n.startswith(begin)})
         for stats in sets:
             theirs = lerobot_normalize(values, stats, MODES[one.method])
-            worst = max(worst, float(np.abs(theirs - one.normalize(values, clip=False)).max()))
-    return f"LeRobot's formula gives the same within {worst:.1g}", worst <= _CLOSE
+            off = np.abs(theirs - one.normalize(values, clip=False))
+            worst = max(worst, float(off.max()))
+            same = same and bool((off <= allowed).all())
+    return f"LeRobot's formula gives the same within {worst:.1g}", same
 
 
 def _ids(folder: Path, source: Source) -> Compared:

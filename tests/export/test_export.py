@@ -21,7 +21,8 @@ from dummy_run import dummy_setup, random_policy
 from etils import epath
 
 from fastki import FastTokenizer
-from fastki.data.norm_stats import load_norm_stats, save_norm_stats
+from fastki.data.norm_stats import NormStats, load_norm_stats, save_norm_stats
+from fastki.data.normalize import Normalizer
 from fastki.errors import DataError, UsageError
 from fastki.export import reference
 from fastki.export.check import check_export
@@ -30,7 +31,7 @@ from fastki.export.name_map import EXPERT_HEAD, LM_HEAD
 from fastki.export.notes import fits_pi05, lerobot_notes, openpi_notes
 from fastki.export.readme_openpi import openpi_readme
 from fastki.export.run import SYSTEMS, ExportOptions, export
-from fastki.export.source import checked_asset, policy_source, tokenizer_source
+from fastki.export.source import Source, checked_asset, policy_source, tokenizer_source
 from fastki.export.weights import read_weights
 from fastki.export.write import write_lerobot
 from fastki.model.checkpoint_save import save_openpi
@@ -343,3 +344,19 @@ def test_too_little_room_is_found_before_anything_is_written(dummy_source, tmp_p
 def test_an_asset_id_stays_inside(asset):
     with pytest.raises(UsageError, match="is no name"):
         checked_asset(asset)
+
+
+@pytest.mark.parametrize(("shift", "same"), [(0.0, True), (2e-6, False)])
+def test_a_narrow_range_far_from_0_is_as_exact_as_float32_has_it(shift, same, tmp_path):
+    low, high = np.array([0.99903, -1.0]), np.array([1.0, 1.0])
+    stats = NormStats(mean=(low + high) / 2, std=(high - low) / 4, q01=low, q99=high)
+    normalizers = {"state": Normalizer("quantile", stats)}
+    source = Source("run", None, None, {"arm": normalizers})
+    write_lerobot(tmp_path, source, {}, (), "/there", lambda *_: None)
+    for path in tmp_path.glob("*.safetensors"):
+        tensors = safetensors.numpy.load_file(path)
+        tensors["observation.state.q01"] -= np.float32(shift)
+        safetensors.numpy.save_file(tensors, path)
+    (row,) = check_export(tmp_path, "lerobot", source, {})
+    assert row.same == same, row.found
+    assert float(row.found.split()[-1]) > 1e-5  # What a wide range may not have.
