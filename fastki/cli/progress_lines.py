@@ -24,6 +24,7 @@ class ProgressLines:
     names: dict[str, str]
     clock: Callable[[], float] = time.monotonic
     _begun: dict[str, tuple[float, int]] = field(default_factory=dict, init=False)
+    _latest: dict[str, int] = field(default_factory=dict, init=False)
     _said: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -32,7 +33,10 @@ class ProgressLines:
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Of ``total``, ``done`` are done."""
         now = self.clock()
-        start, before = self._begun.setdefault(stage, (now, done))
+        if done < self._latest.get(stage, done + 1):  # New, or begun again.
+            self._begun[stage] = (now, done)
+        self._latest[stage] = done
+        start, before = self._begun[stage]
         if now - self._said < EVERY or done >= total:
             return
         self._said = now

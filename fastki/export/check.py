@@ -128,26 +128,27 @@ def _openpi_stats(place: Path, normalizers: Mapping[str, Normalizer], *, by_std:
 
 
 def _lerobot_stats(place: Path, normalizers: Mapping[str, Normalizer]) -> tuple[str, bool]:
-    """Whether LeRobot's own formula with these statistics gives what the normaliser gives, up to float32.
+    """Whether LeRobot's own formula with these statistics gives what the normaliser gives.
 
-    That is coarse where a range is narrow and far from 0: its ends are rounded, and LeRobot has no finer ones.
+    Its normalisers' state is float32, which is coarse where a range is narrow and far from 0; ``stats.json`` is not.
     """
     plain = read_json_object(place / STATS)
     worst, same = 0.0, True
     for key, one in normalizers.items():
         values = one.unnormalize(np.linspace(-1, 1, 9)[:, None] + np.zeros(one.action_dim))
         unit = (values[-1] - values[0]) / 2  # What makes 1 of the normalised.
-        allowed = _CLOSE + 4 * np.finfo(np.float32).eps * np.abs(values).max(axis=0) / unit
-        sets = [{name: np.asarray(numbers) for name, numbers in plain[FEATURES[key]].items()}]
+        rounding = 4 * np.finfo(np.float32).eps * np.abs(values).max(axis=0) / unit
+        sets = [({name: np.asarray(numbers) for name, numbers in plain[FEATURES[key]].items()}, 0 * rounding)]
         for file in (NORMALIZER_STATE, UNNORMALIZER_STATE):
             with open_tensors(place / file) as tensors:
                 begin, names = f"{FEATURES[key]}.", list(tensors.keys())
-                sets.append({n.removeprefix(begin): tensors.get_tensor(n) for n in names if n.startswith(begin)})
-        for stats in sets:
+                found = {n.removeprefix(begin): tensors.get_tensor(n) for n in names if n.startswith(begin)}
+                sets.append((found, rounding))
+        for stats, allowed in sets:
             theirs = lerobot_normalize(values, stats, MODES[one.method])
             off = np.abs(theirs - one.normalize(values, clip=False))
             worst = max(worst, float(off.max()))
-            same = same and bool((off <= allowed).all())
+            same = same and bool((off <= _CLOSE + allowed).all())
     return f"LeRobot's formula gives the same within {worst:.1g}", same
 
 

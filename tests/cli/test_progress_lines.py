@@ -32,6 +32,18 @@ def test_what_was_there_before_took_no_time():
     assert said == ["reach-v3: 55%, 9 min left"]
 
 
+def test_a_stage_that_begins_again_is_timed_again():
+    now, said = [0.0], []
+    tell = ProgressLines(said.append, {}, clock=lambda: now[0])
+    tell("losses", 0, 10)
+    tell("losses", 10, 10)
+    now[0] = 1000.0
+    tell("losses", 0, 10)
+    now[0] = 1030.0
+    tell("losses", 5, 10)
+    assert said == ["losses: 0%", "losses: 50%, 30 s left"]
+
+
 def test_quiet_says_nothing_and_a_pipe_gets_lines(capsys, monkeypatch):
     monkeypatch.setattr("fastki.cli.progress_lines.EVERY", 0.0)
     for quiet, words in ((True, ""), (False, "reading chunks: 50%")):

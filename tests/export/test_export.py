@@ -360,3 +360,15 @@ def test_a_narrow_range_far_from_0_is_as_exact_as_float32_has_it(shift, same, tm
     (row,) = check_export(tmp_path, "lerobot", source, {})
     assert row.same == same, row.found
     assert float(row.found.split()[-1]) > 1e-5  # What a wide range may not have.
+
+
+def test_the_statistics_that_are_float64_have_to_be_so(tmp_path):
+    low, high = np.array([0.99903]), np.array([1.0])
+    stats = NormStats(mean=(low + high) / 2, std=(high - low) / 4, q01=low, q99=high)
+    source = Source("run", None, None, {"arm": {"state": Normalizer("quantile", stats)}})
+    write_lerobot(tmp_path, source, {}, (), "/there", lambda *_: None)
+    assert check_export(tmp_path, "lerobot", source, {})[0].same
+    plain = json.loads((tmp_path / "stats.json").read_text())
+    plain["observation.state"]["q01"] = np.float32(low).tolist()
+    (tmp_path / "stats.json").write_text(json.dumps(plain))
+    assert not check_export(tmp_path, "lerobot", source, {})[0].same
