@@ -3,15 +3,73 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.fft
+from processes import end_launched
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # No test may reach the hub, nor wait for it; read when its library is loaded.
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+COMPILED = pytest.StashKey[str]()
+
+
+class Failures:
+    """Tells of failures as they come: a run that is ended from outside never comes to its summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write_line(f"\n{report.nodeid} failed in its {report.when}, after {report.duration:.0f} s")
+            terminal.write_line(report.longreprtext[-3000:])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many tests are run at once, in the process that starts the others."""
+    if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        return
+    share_compiled(config)
+    if os.environ.get("CI"):
+        config.pluginmanager.register(Failures(config))
+
+
+def share_compiled(config: pytest.Config) -> None:
+    """What tests and the processes that they start compile is compiled once.
+
+    The folder of what is compiled is this run's own: nothing of before an edit can pass for the edited.
+    """
+    config.stash[COMPILED] = folder = tempfile.mkdtemp(prefix="fastki-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 << 30)  # Without a limit JAX does not lock its files.
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """What was compiled goes."""
+    if COMPILED in config.stash:
+        shutil.rmtree(config.stash[COMPILED], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """A shell starts what it runs in the background with Ctrl-C ignored, and so would be what tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    """Whatever :mod:`processes` launched ends with its test, passed or failed."""
+    yield
+    end_launched()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import COMMANDS
+from processes import PATIENCE, launch
 
 import fastki
 from fastki.cli import main
@@ -104,14 +105,14 @@ def test_ctrl_c_from_outside_leaves_no_half_written_folder(tmp_path):
     # A shell's background job ignores the signal; a foreground one does not.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{heed}; from fastki.cli.main import run; print('up', flush=True); {work}"
-    process = subprocess.Popen(
+    process = launch(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "up\n"
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, "Traceback" in err) == (130, "", False)
     assert list(tmp_path.iterdir()) == []
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from processes import PATIENCE, launch
 
 pytest.importorskip("flax")
 pytest.importorskip("websockets")
@@ -36,7 +37,7 @@ class Started:
     """The command in a process of its own, whose output is read as it comes."""
 
     def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
+        self.process = launch(
             [sys.executable, "-c", STARTED, "serve", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -56,16 +57,13 @@ class Started:
     def end(self, number: int) -> tuple[int, str, str]:
         """Exit code, all output, and errors."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, self.out + out, err
 
 
 @pytest.fixture
 def started(trained_once):
-    command = Started(str(trained_once), "--port", "0", "--metadata", "reset_pose=[0,0.5]")
-    yield command
-    command.process.kill()
-    command.process.communicate()
+    return Started(str(trained_once), "--port", "0", "--metadata", "reset_pose=[0,0.5]")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
@@ -83,8 +81,8 @@ def test_it_serves_on_this_machine_alone_until_it_is_told_to_end(started):
         with ThreadPoolExecutor(1) as pool:
             ended = pool.submit(started.end, signal.SIGTERM)
             with pytest.raises(ConnectionClosed) as closed:
-                client.recv(timeout=20)
-            code, out, err = ended.result(30)
+                client.recv(timeout=PATIENCE)
+            code, out, err = ended.result(PATIENCE)
     assert closed.value.rcvd.code == 1001
     assert code == 0
     assert first["actions"].shape == (16, 8)

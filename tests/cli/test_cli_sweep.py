@@ -11,11 +11,11 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from processes import PATIENCE, launch, wait_until
 from row_files import finished
 
 from fastki import FastTokenizer
@@ -159,13 +159,11 @@ def test_a_file_where_figures_go_is_named_before_any_work(refused):
 def test_killed_in_the_middle_it_goes_on(tmp_path, run_json):
     arguments = ["sweep", SMALL, "--vocab", "256,512,1024", "--bins", "20,40,64,100,128,200", "--workers", "1"]
     code = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
-    process = subprocess.Popen(
+    process = launch(
         [sys.executable, "-c", code, *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     rows = tmp_path / "fastki-out" / "sweep" / "rows"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(finished(rows)) < 3:
-        time.sleep(0.02)
+    wait_until(lambda: len(finished(rows)) >= 3, process)
     process.kill()
     process.wait()
     kept = {path.name: path.read_bytes() for path in finished(rows)}
@@ -181,7 +179,7 @@ def test_ctrl_c_leaves_without_a_word_and_keeps_what_is_finished(tmp_path):
     # Whatever started the tests may ignore the signal, and a process takes that over.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{heed}; import sys; from fastki.cli.main import run; run(sys.argv[1:])"
-    process = subprocess.Popen(
+    process = launch(
         [sys.executable, "-c", code, *arguments],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -189,11 +187,9 @@ def test_ctrl_c_leaves_without_a_word_and_keeps_what_is_finished(tmp_path):
         start_new_session=True,  # The signal goes to the whole group, workers included, as from a terminal.
     )
     rows = tmp_path / "fastki-out" / "sweep" / "rows"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(finished(rows)) < 2:
-        time.sleep(0.02)
+    wait_until(lambda: len(finished(rows)) >= 2, process)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (130, b"", b"")
     assert 2 <= len(finished(rows)) < 18
 
@@ -202,7 +198,7 @@ def test_live_table_on_a_terminal(tmp_path):
     main, worker = pty.openpty()
     code = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "140", "LINES": "40"}
-    process = subprocess.Popen(
+    process = launch(
         [sys.executable, "-c", code, *QUICK], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=worker, env=environment
     )
     os.close(worker)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE, wait_until
 
 pytest.importorskip("flax")
 
@@ -36,14 +36,6 @@ def refused(cli):
         return err
 
     return call
-
-
-def wait_for(folder: Path, steps: int) -> None:
-    """Until the run in ``folder`` has noted so many steps."""
-    deadline = time.monotonic() + 120
-    while len(noted(folder)) < steps:
-        assert time.monotonic() < deadline, "the run makes no progress"
-        time.sleep(0.02)
 
 
 def metrics(folder: Path) -> str:
@@ -113,10 +105,10 @@ def test_a_run_leaves_what_another_needs_and_goes_on_when_asked_for_more(cli):
     assert (code, json.loads(out)["step"]) == (0, 8)
     assert metrics(Path()).startswith(before)
 
-    code, _, err = cli(*QUICK, "--mode", "joint")
+    code, _, err = cli(*QUICK, "--mode", "flow")
     assert code == 2
-    assert "holds another run (mode ki, not joint)" in err
-    code, out, _ = cli(*QUICK, "--mode", "joint", "--overwrite", "--json", "--no-eval")
+    assert "holds another run (mode ki, not flow)" in err
+    code, out, _ = cli(*QUICK, "--mode", "flow", "--overwrite", "--json", "--no-eval")
     assert (code, json.loads(out)["step"]) == (0, 6)
     assert not (run / "checkpoints/8").exists()
 
@@ -127,23 +119,23 @@ def test_killed_at_any_step_it_goes_on_to_the_very_same_numbers(tmp_path):
         folder.mkdir()
     arguments = ("--steps", "40", "--no-eval")
     undisturbed, process = started(whole, *arguments), started(broken, *arguments)
-    wait_for(broken, 7)
+    wait_until(lambda: len(noted(broken)) >= 7, process)
     process.kill()
     process.communicate()
     again = started(broken, *arguments)
-    _, err = again.communicate(timeout=240)
+    _, err = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, err
     assert "going on from step" in err
-    undisturbed.communicate(timeout=240)
+    undisturbed.communicate(timeout=PATIENCE)
     assert undisturbed.returncode == 0
     assert metrics(broken) == metrics(whole)
 
 
 def test_told_to_stop_it_saves_and_ends_well(tmp_path):
     process = started(tmp_path, "--steps", "2000", "--set", "save.every=1000", "--no-eval")
-    wait_for(tmp_path, 3)
+    wait_until(lambda: len(noted(tmp_path)) >= 3, process)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert "SIGTERM: saved at step" in err
     step = metrics(tmp_path).count("\n")

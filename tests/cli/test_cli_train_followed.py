@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import PATIENCE
 
 pytest.importorskip("flax")
 
@@ -29,7 +30,7 @@ def followed(tmp_path_factory) -> tuple[Path, list[dict[str, Any]]]:
     for steps in ("6", "8"):
         measured = ("--steps", steps, "--set", "save.eval_every=4", "--set", "save.eval_examples=8")
         process = started(folder, *measured, *TRACKED, WANDB_MODE="offline", WANDB_SILENT="true")
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
         said.append({"out": out, "err": err, "id": (folder / RUN / "wandb_id.txt").read_text()})
     return folder, said

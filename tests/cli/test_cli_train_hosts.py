@@ -6,10 +6,10 @@ import json
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+from processes import PATIENCE, wait_until
 
 pytest.importorskip("flax")
 
@@ -17,13 +17,10 @@ from quick_training import RUN, noted, started
 
 from fastki.training.steps import find_steps
 
-SECONDS = 240
-
 
 @pytest.fixture
-def start_pair(tmp_path) -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
+def start_pair(tmp_path) -> Callable[..., list[subprocess.Popen[str]]]:
     """``start_pair(*arguments)``: both processes; the second is told who it is by options, the first by variables."""
-    pair: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> list[subprocess.Popen[str]]:
         with socket.socket() as taken:
@@ -31,19 +28,14 @@ def start_pair(tmp_path) -> Iterator[Callable[..., list[subprocess.Popen[str]]]]
             address = f"127.0.0.1:{taken.getsockname()[1]}"
         variables = {"FASTKI_COORDINATOR": address, "FASTKI_PROCESSES": "2", "FASTKI_PROCESS": "0"}
         options = ("--coordinator", address, "--processes", "2", "--process", "1")
-        pair[:] = [started(tmp_path, *arguments, **variables), started(tmp_path, *arguments, *options)]
-        return pair
+        return [started(tmp_path, *arguments, **variables), started(tmp_path, *arguments, *options)]
 
-    yield start
-    for process in pair:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    return start
 
 
 def finished(pair: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
     """What both wrote, once they have ended well."""
-    said = [process.communicate(timeout=SECONDS) for process in pair]
+    said = [process.communicate(timeout=PATIENCE) for process in pair]
     assert [process.returncode for process in pair] == [0, 0], said
     return said
 
@@ -51,11 +43,7 @@ def finished(pair: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
 def test_two_processes_train_stop_save_and_go_on_and_one_tells_of_it(start_pair, tmp_path):
     common = ("--set", "save.eval_examples=4", "--set", "save.eval_every=2", "--tensorboard", "--json")
     pair = start_pair("--steps", "2000", "--set", "save.every=1000", *common)
-    deadline = time.monotonic() + SECONDS
-    while len(noted(tmp_path)) < 4:
-        assert time.monotonic() < deadline, "the run makes no progress"
-        assert pair[0].poll() is None, pair[0].communicate()
-        time.sleep(0.02)
+    wait_until(lambda: len(noted(tmp_path)) >= 4, pair[0])
     pair[1].send_signal(signal.SIGTERM)  # To one of them alone: both stop, at one step.
     (out, _), other = finished(pair)
     result = json.loads(out)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import PATIENCE
 
 from fastki.data.kept import Kept
 from fastki.data.video import Video, VideoFrames
@@ -223,7 +224,7 @@ def test_few_videos_stay_open_and_threads_share_them(tmp_path, clips):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
     assert _open_files(tmp_path) <= 4
@@ -250,7 +251,7 @@ assert all((frames[i] == expected[i]).all() for i in range(11, 60))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_does_not_disturb_its_parent(tmp_path, clips):
     path = clips.write(tmp_path / "a.mp4", range(60), gop=30, noise=60)
-    subprocess.run([sys.executable, "-c", _FORK, str(path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", _FORK, str(path)], check=True, timeout=PATIENCE)
 
 
 @CODECS

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from processes import PATIENCE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = (
     "--headless",
@@ -32,7 +34,6 @@ _FLAGS = (
     "--remote-debugging-pipe",
     "--window-size=1400,1000",
 )
-_PATIENCE = 60.0
 SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening")
 """Events by which a page complains."""
 
@@ -80,7 +81,7 @@ class Chromium:
         if self._session is not None:
             message["sessionId"] = self._session
         os.write(self._out, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             answer = self._read(deadline)
             if answer.get("id") == self._last:
@@ -90,7 +91,7 @@ class Chromium:
     def open(self, path: Path) -> None:
         """Go to a file, and wait until it has loaded."""
         self.call("Page.navigate", url=path.resolve().as_uri())
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._read(deadline)
 

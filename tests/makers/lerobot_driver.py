@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from other_python import python_with
+from processes import PATIENCE
 
 # Its π0.5 has one size, which is written into a function and into the configuration that its constructor makes; the
 # text tokenizer is PaliGemma's, which has to be downloaded. Everything else here is LeRobot's.
@@ -120,7 +121,7 @@ def run_lerobot(script: str, folder: Path, *more: object) -> dict[str, Any]:
     """What a script answers."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
     words = [lerobot_python(), "-c", script, str(folder), *map(str, more)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE, env=environment)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

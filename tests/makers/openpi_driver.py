@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from other_python import python_with
+from processes import PATIENCE
 
 _BEGIN = """
 import json, sys
@@ -27,6 +28,6 @@ def drive(script: str, port: int, folder: Path, observation: dict[str, np.ndarra
     """What a script prints that has ``WebsocketClientPolicy``, ``observation``, ``folder`` and ``port``."""
     np.savez(folder / "observation.npz", **observation)
     words = [openpi_python(), "-c", _BEGIN + script, str(folder), str(port)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout

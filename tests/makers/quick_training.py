@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from processes import launch
+
 QUICK = (
     "train",
     "--data",
@@ -24,6 +26,11 @@ QUICK = (
     "save.every=2",
     "--set",
     "save.log_every=2",
+    # A schedule that the number of steps does not change: what is compiled for one run is for all.
+    "--set",
+    "recipe.schedule.decay_steps=100",
+    "--set",
+    "recipe.schedule.warmup_steps=1",
 )
 RUN = Path("fastki-out/train")
 _CODE = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
@@ -31,7 +38,7 @@ _CODE = "import sys; from fastki.cli.main import run; run(sys.argv[1:])"
 
 def started(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """``fastki train`` in a process of its own, in ``folder``."""
-    return subprocess.Popen(
+    return launch(
         [sys.executable, "-c", _CODE, *QUICK, *arguments],
         cwd=folder,
         env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},

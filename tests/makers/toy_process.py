@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from processes import PATIENCE, launch
+
 from fastki.config import to_plain
 
 MAKERS = Path(__file__).parent
@@ -22,7 +24,7 @@ class Toy:
         self, runs: tuple[Any, ...], *, devices: int, environment: Mapping[str, str], before: str = ""
     ) -> None:
         flags = f"--xla_force_host_platform_device_count={devices}"
-        self.process = subprocess.Popen(
+        self.process = launch(
             [
                 sys.executable,
                 *(["-c", before] if before else []),
@@ -43,7 +45,7 @@ class Toy:
 
     def results(self) -> list[dict[str, Any]]:
         """What each run said, once the process has ended well."""
-        output, errors = self.process.communicate(timeout=120)
+        output, errors = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, errors
         return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 

@@ -7,9 +7,11 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import launch, wait_until
 from row_files import finished
 from toy_study import computed, shards_made, toy
 
@@ -127,34 +129,34 @@ def in_another_process(log: Path, numbers: list[tuple[int, str]]) -> subprocess.
         f"log = Path({str(log)!r})\n"
         f"run_study(toy(log, {numbers}, groups=1), LocalEngine(1), store=RowStore(log / 'rows'))\n"
     )
-    return subprocess.Popen([sys.executable, "-c", code])
+    return launch([sys.executable, "-c", code])
+
+
+def settled(count: Callable[[], int]) -> bool:
+    """Whether nothing is added for a second."""
+    before = count()
+    time.sleep(1)
+    return count() == before
 
 
 def test_a_worker_in_the_middle_of_a_cell_ends_with_a_study_that_is_killed(tmp_path):
     process, beats = in_another_process(tmp_path, [(1, "beat")]), tmp_path / "beats"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not beats.exists():
-        time.sleep(0.05)
+    wait_until(beats.exists, process)
     process.kill()
     process.wait()
-    time.sleep(2)
-    counted = beats.stat().st_size
-    time.sleep(1)
-    assert beats.stat().st_size == counted
+    wait_until(lambda: settled(lambda: beats.stat().st_size))
 
 
 def test_a_killed_study_leaves_whole_rows_and_goes_on(tmp_path):
     process = in_another_process(tmp_path, [(number, "wait") for number in range(1, 6)])
     rows = tmp_path / "rows"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(finished(rows)) < 2:
-        time.sleep(0.05)
+    wait_until(lambda: len(finished(rows)) >= 2, process)
     process.kill()
     process.wait()
     kept = finished(rows)
     assert 2 <= len(kept) < 5
     assert all(json.loads(path.read_text())["row"]["product"] > 0 for path in kept)
-    time.sleep(1)  # The orphaned worker goes.
+    wait_until(lambda: settled(lambda: len(computed(tmp_path))))  # The orphaned worker goes.
     before = computed(tmp_path)
     study = toy(tmp_path, [(number, "wait") for number in range(1, 6)], groups=1)
     assert run(study, rows) == PRODUCTS

@@ -18,7 +18,7 @@ def multiply(shard: Shard, cells: Sequence[Cell]) -> Iterator[tuple[int, Row]]:
     """Each cell's ``number`` times the shard's factor, noting in the context's folder that it was computed.
 
     ``mode`` of a cell: ``die`` kills its process, ``die once`` the first time only, ``raise`` raises, ``wait`` takes
-    half a second, ``beat`` a minute, in which ``beats`` grows.
+    half a second, ``beat`` an hour, in which ``beats`` grows.
     """
     log = Path(shard.context)
     for place, cell in enumerate(cells):
@@ -32,7 +32,7 @@ def multiply(shard: Shard, cells: Sequence[Cell]) -> Iterator[tuple[int, Row]]:
             raise ZeroDivisionError(f"number {number} is cursed")
         if mode == "wait":
             time.sleep(0.5)
-        for _ in range(600 if mode == "beat" else 0):
+        for _ in range(36_000 if mode == "beat" else 0):
             time.sleep(0.1)
             with (log / "beats").open("a") as file:
                 file.write(".")

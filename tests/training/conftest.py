@@ -20,19 +20,13 @@ from fastki.tokenizer import FitOptions, FitSettings, fit_on_dataset
 
 
 @pytest.fixture
-def start_toy() -> Any:
-    """``start_toy(*runs, devices=1, **environment)``: a process of them; none outlives the test."""
-    started: list[Toy] = []
+def start_toy() -> Callable[..., Toy]:
+    """``start_toy(*runs, devices=1, **environment)``: a process of them."""
 
     def start(*runs: Any, devices: int = 1, environment: Mapping[str, str] | None = None, before: str = "") -> Toy:
-        started.append(Toy(runs, devices=devices, environment=environment or {}, before=before))
-        return started[-1]
+        return Toy(runs, devices=devices, environment=environment or {}, before=before)
 
-    yield start
-    for toy in started:
-        if toy.process.poll() is None:
-            toy.process.kill()
-            toy.process.communicate()
+    return start
 
 
 @pytest.fixture

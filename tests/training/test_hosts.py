@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 
 import numpy as np
 import pytest
+from processes import wait_until
 from toy_training import ToyRun
 
 from fastki.errors import UsageError
 from fastki.training.hosts import Hosts, any_process, hosts_of, join
-
-SECONDS = 60
 
 
 def free_port() -> int:
@@ -39,9 +37,7 @@ def start_pair(start_toy):
 def test_two_processes_train_stop_save_and_go_on_together(start_pair, start_toy, noted, tmp_path):
     run = ToyRun(steps=10_000, folder=str(tmp_path), save_every=5, fsdp=2, pause=0.02)
     pair = start_pair(run)
-    limit = time.monotonic() + SECONDS
-    while len(noted(tmp_path)) < 7 and time.monotonic() < limit:
-        time.sleep(0.02)
+    wait_until(lambda: len(noted(tmp_path)) >= 7, pair[0].process)
     pair[1].process.send_signal(signal.SIGTERM)  # To one of them alone: both have to stop, at one step.
     (first,), (second,) = (process.results() for process in pair)
     assert 7 <= first["step"] < 10_000

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lerobot_maker import Clips, LeRobotFactory
+from processes import PATIENCE
 from toy_source import ToySource
 
 from fastki.data import open_dataset
@@ -221,7 +222,7 @@ def test_another_process_goes_on_with_the_same_batches(tmp_path):
         expected = taken(loader, 5).ravel().tolist()
     script = tmp_path / "go_on.py"
     script.write_text(CONTINUED.format(makers=str(ROOT / "tests" / "makers")))
-    run = subprocess.run([sys.executable, script, state], capture_output=True, text=True, check=True, timeout=60)
+    run = subprocess.run([sys.executable, script, state], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert [int(word) for word in run.stdout.split()] == expected
 
 

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import PATIENCE, launch, wait_until
 from toy_source import ToySource
 
 from fastki.errors import DataError
@@ -108,7 +108,7 @@ def alive(process: int) -> bool:
 def test_no_worker_outlives_its_parent(end, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(SCRIPT.format(makers=str(MAKERS)))
-    parent = subprocess.Popen(
+    parent = launch(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     workers = [int(word) for word in parent.stdout.readline().split()]
@@ -116,10 +116,7 @@ def test_no_worker_outlives_its_parent(end, tmp_path):
     assert all(map(alive, workers))
     # Ctrl-C reaches the whole group; the others only the parent.
     (os.killpg if end == signal.SIGINT else os.kill)(parent.pid, end)
-    _, errors = parent.communicate(timeout=20)
+    _, errors = parent.communicate(timeout=PATIENCE)
     assert parent.returncode != 0
     assert errors.count("Traceback") == (end == signal.SIGINT)
-    deadline = time.monotonic() + 10
-    while any(map(alive, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, workers))
+    wait_until(lambda: not any(map(alive, workers)))

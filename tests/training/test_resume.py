@@ -6,27 +6,18 @@ import dataclasses
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
+from processes import PATIENCE, wait_until
 from toy_process import Toy, metrics_of
 from toy_training import ToyRun
 
-SECONDS = 60
 SMALL_FILES_ONLY = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 RUN = ToyRun(steps=24, save_every=4, lora=True)
-
-
-def wait_for(noted, folder: Path, count: int) -> None:
-    """Until a run has noted so many steps."""
-    limit = time.monotonic() + SECONDS
-    while len(noted(folder)) < count:
-        assert time.monotonic() < limit, "the run makes no progress"
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +34,8 @@ def test_a_run_killed_at_random_goes_on_bit_for_bit(uninterrupted, start_toy, no
     run = dataclasses.replace(RUN, folder=str(tmp_path), pause=0.02)
     for _ in range(2):
         toy = start_toy(run)
-        wait_for(noted, tmp_path, len(noted(tmp_path)) + rng.randint(1, 8))
+        enough = len(noted(tmp_path)) + rng.randint(1, 8)
+        wait_until(lambda enough=enough: len(noted(tmp_path)) >= enough, toy.process)
         time.sleep(rng.uniform(0, 0.03))
         toy.process.send_signal(signal.SIGKILL)
         toy.process.communicate()
@@ -59,7 +51,7 @@ def test_a_run_killed_at_random_goes_on_bit_for_bit(uninterrupted, start_toy, no
 def test_a_run_told_to_stop_saves_where_it_is_and_goes_on_bit_for_bit(uninterrupted, start_toy, noted, tmp_path):
     run = dataclasses.replace(RUN, folder=str(tmp_path), pause=0.02)
     toy = start_toy(run)
-    wait_for(noted, tmp_path, 6)
+    wait_until(lambda: len(noted(tmp_path)) >= 6, toy.process)
     toy.process.send_signal(signal.SIGTERM)
     (stopped,) = toy.results()
     assert 6 <= stopped["step"] < 24
@@ -72,7 +64,7 @@ def test_a_run_told_to_stop_saves_where_it_is_and_goes_on_bit_for_bit(uninterrup
 def test_a_disk_that_takes_no_more_stops_the_run_with_one_line(start_toy, noted, tmp_path):
     run = dataclasses.replace(RUN, folder=str(tmp_path), save_every=2, pause=0.1)
     toy = start_toy(run, before=SMALL_FILES_ONLY)
-    _, errors = toy.process.communicate(timeout=SECONDS)
+    _, errors = toy.process.communicate(timeout=PATIENCE)
     assert toy.process.returncode == 1
     (line,) = (line for line in errors.splitlines() if line.startswith("fastki.errors.CheckpointError"))
     assert "the checkpoint of step 2 could not be saved in" in line

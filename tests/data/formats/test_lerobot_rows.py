@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from processes import PATIENCE
 
 from fastki.data import open_dataset
 from fastki.data.formats import lerobot_rows, parquet
@@ -162,7 +163,7 @@ def test_threads_may_read_one_dataset(make_lerobot, some_episodes, version):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
 
