@@ -72,6 +72,14 @@ def no_process_outlives_its_test() -> Iterator[None]:
     end_launched()
 
 
+@pytest.fixture(autouse=True)
+def no_test_gets_ahead_of_all_others() -> Iterator[None]:
+    """A process in real time starts others like it, and they take the machine for themselves."""
+    yield
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) not in (os.SCHED_FIFO, os.SCHED_RR)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def fresh_kernels() -> None:
     """Compiled code of before an edit must not pass for the edited one; and no test is the one that compiles."""

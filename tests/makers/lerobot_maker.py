@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ class Clips:
         path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(0)
         speed = {"preset": "12", "svtav1-params": "lp=1"} if codec == "libsvtav1" else {"preset": "ultrafast"}
-        with av.open(str(path), "w") as container:
+        with as_urgent_as_before(), av.open(str(path), "w") as container:
             stream: Any = container.add_stream(codec, rate=fps, options={"g": str(gop), "crf": "12", **speed})
             stream.width = stream.height = self.size
             stream.pix_fmt = pixels
@@ -108,6 +110,22 @@ class Clips:
                             packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
                             joined.mux(packet)
                     shift += source.duration
+
+
+@contextlib.contextmanager
+def as_urgent_as_before() -> Iterator[None]:
+    """Undo what SVT-AV1 does to a thread of root's that encodes: real time, before all else, and so what it starts.
+
+    Two processes of that kind on two cores leave nothing to any other: browsers then wait for themselves for ever.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 class LeRobotFactory:
