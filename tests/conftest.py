@@ -33,7 +33,7 @@ class Failures:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """How many tests are run at once, in the process that starts the others."""
+    """Where several processes run tests, what the one that starts them does for all."""
     if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
         return
     share_compiled(config)

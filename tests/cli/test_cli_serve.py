@@ -42,7 +42,8 @@ class Started:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "COLUMNS": "100"},
+            # What it compiles it has to compile before it is asked, not to find among what other tests have compiled.
+            env={**os.environ, "COLUMNS": "100", "JAX_ENABLE_COMPILATION_CACHE": "false"},
         )
         self.out = ""
 

@@ -105,10 +105,10 @@ def test_a_run_leaves_what_another_needs_and_goes_on_when_asked_for_more(cli):
     assert (code, json.loads(out)["step"]) == (0, 8)
     assert metrics(Path()).startswith(before)
 
-    code, _, err = cli(*QUICK, "--mode", "flow")
+    code, _, err = cli(*QUICK, "--mode", "joint")
     assert code == 2
-    assert "holds another run (mode ki, not flow)" in err
-    code, out, _ = cli(*QUICK, "--mode", "flow", "--overwrite", "--json", "--no-eval")
+    assert "holds another run (mode ki, not joint)" in err
+    code, out, _ = cli(*QUICK, "--mode", "joint", "--overwrite", "--json", "--no-eval")
     assert (code, json.loads(out)["step"]) == (0, 6)
     assert not (run / "checkpoints/8").exists()
 

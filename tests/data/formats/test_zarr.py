@@ -438,7 +438,7 @@ def test_claims_beyond_what_is_stored_are_refused_at_once(buffer):
     edit(buffer, "meta/episode_ends", shape=[2**38], chunks=[2**20])
     with pytest.raises(DataError, match="refused as too large"):
         open_buffer(buffer)
-    assert time.monotonic() - started < 60  # To count what is claimed takes days.
+    assert time.monotonic() - started < 2
 
 
 ZEROS = bytes(2**26)
